@@ -1,0 +1,1 @@
+"""The `tawtin` command, one file a verb group."""

@@ -1,0 +1,1 @@
+"""What really runs work, one folder an engine."""

@@ -1,0 +1,1 @@
+"""The engine for one machine: a supervisor and a sandbox for each run."""

@@ -1,0 +1,44 @@
+"""Content-addressed artifacts: a manifest of files, each named by the SHA-256 of its bytes.
+
+An artifact's id is `sha256:<hex>` of its manifest's canonical JSON, so equal folders have equal ids.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from tawtin.model.base import Record
+
+Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class FileEntry(Record):
+    """One regular file. Paths are relative, with `/`, without empty, `.` or `..` parts, at most 4,096 bytes."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    digest: Digest
+    size_bytes: Annotated[int, msgspec.Meta(ge=0)]
+    executable: bool = False
+
+
+class Manifest(Record):
+    """The files of an artifact, sorted by path, no path twice and none inside another."""
+
+    files: tuple[FileEntry, ...] = ()
+
+
+class Artifact(Record):
+    """An artifact as one tenant has it."""
+
+    id: Digest
+    tenant: str
+    name: str = ""
+    data_class: str = msgspec.field(name="class", default="public")
+    origin: str = ""
+    size_bytes: int = 0
+    files: int = 0
+    run: str = ""
+    """The run that made it; empty when it was uploaded."""
+    created_ms: int = 0

@@ -1,0 +1,9 @@
+"""The base of every record."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A frozen, keyword-only record; equal by value, encoded as JSON without fields that hold their default."""

@@ -1,0 +1,165 @@
+"""Everything that can become true in a factory. State is the fold of these, and the log is the list of them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tawtin.model.artifact import Artifact
+from tawtin.model.base import Record
+from tawtin.model.reasons import Cause, Refusal
+from tawtin.model.resources import Node
+from tawtin.model.tenant import ApiKey, Tenant
+from tawtin.model.workload import Kept, Outcome, Run, Usage, Workload
+
+
+class _Event(Record, tag_field="event"):
+    """Base of events; the tag is the class name."""
+
+
+class TenantPut(_Event, tag=True):
+    """A tenant was created or changed."""
+
+    tenant: Tenant
+    by: str = ""
+
+
+class KeyPut(_Event, tag=True):
+    """A key was issued, changed or revoked."""
+
+    key: ApiKey
+    by: str = ""
+
+
+class NodePut(_Event, tag=True):
+    """An engine reported a node, or an operator changed its health."""
+
+    node: Node
+
+
+class NodeRemoved(_Event, tag=True):
+    """A node left the factory."""
+
+    name: str
+
+
+class SubmissionRefused(_Event, tag=True):
+    """A well-formed submission was not accepted."""
+
+    tenant: str
+    digest: str
+    refusal: Refusal
+    sentence: str
+
+
+class WorkloadsSubmitted(_Event, tag=True):
+    """A submission was accepted: one workload, or all of an array."""
+
+    workloads: tuple[Workload, ...]
+    idempotency_key: str = ""
+    request_sha256: str = ""
+    verdict: str = ""
+    """Why this factory is a lawful place for it: the rule and what it said."""
+
+
+class CancelAsked(_Event, tag=True):
+    """Somebody asked for a workload's end."""
+
+    workload: str
+    by: str = ""
+
+
+class RunPlaced(_Event, tag=True):
+    """`decide` gave a workload a place, under a new epoch."""
+
+    run: Run
+
+
+class RunStarted(_Event, tag=True):
+    """The engine reports that the program runs."""
+
+    run: str
+    started_ms: int
+
+
+class RunMetered(_Event, tag=True):
+    """What a run used so far; replaces the earlier report."""
+
+    run: str
+    usage: Usage
+
+
+class StopOrdered(_Event, tag=True):
+    """A run is to be ended."""
+
+    run: str
+    cause: Cause
+    for_workload: str = ""
+    """The workload that it makes place for, if it is preempted."""
+
+
+class RunEnded(_Event, tag=True):
+    """A run has an outcome. It is written once and never changed."""
+
+    run: str
+    outcome: Outcome
+    cause: Cause
+    exit_code: int | None = None
+    message: str = ""
+    started_ms: int | None = None
+    ended_ms: int
+    usage: Usage
+    outputs: tuple[Kept, ...] = ()
+
+
+class ArtifactKept(_Event, tag=True):
+    """A tenant has an artifact here: uploaded, or made by a run."""
+
+    artifact: Artifact
+
+
+class ArtifactDropped(_Event, tag=True):
+    """A tenant gave up an artifact."""
+
+    tenant: str
+    id: str
+    by: str = ""
+
+
+Event = (
+    TenantPut
+    | KeyPut
+    | NodePut
+    | NodeRemoved
+    | SubmissionRefused
+    | WorkloadsSubmitted
+    | CancelAsked
+    | RunPlaced
+    | RunStarted
+    | RunMetered
+    | StopOrdered
+    | RunEnded
+    | ArtifactKept
+    | ArtifactDropped
+)
+
+
+class Entry(Record):
+    """An event in the log: leaf number `seq` (from 0) of the factory's Merkle tree, and when it became true."""
+
+    seq: int
+    at_ms: int
+    event: Event
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return the canonical bytes of an entry: what is stored, hashed and shown to auditors."""
+    return _encoder.encode(entry)
+
+
+def decode_entry(body: bytes) -> Entry:
+    """Return the entry in `body`. Raises msgspec.ValidationError."""
+    return _decoder.decode(body)

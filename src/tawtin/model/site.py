@@ -1,0 +1,35 @@
+"""What a factory is: the facts about itself that decisions depend on."""
+
+from __future__ import annotations
+
+from tawtin.model.base import Record
+from tawtin.model.money import Minor, Rate
+from tawtin.model.workload import WorkloadType
+
+
+class Site(Record):
+    """One factory. Made from the settings at start; the same for every decision until a restart."""
+
+    name: str
+    country: str
+    """ISO 3166-1 alpha-2."""
+    operator: str = ""
+    currency: str = "MAD"
+    minor_per_gpu_hour: dict[str, Minor] = {}
+    """By GPU model; the model `*` prices every other one."""
+    minor_per_cpu_hour: Minor = 0
+    isolated: bool = True
+    """Whether runs are sandboxed. Without it only the owner's tenant may run work."""
+    types: tuple[WorkloadType, ...] = (WorkloadType.JOB,)
+    """The types of workload that some engine here runs."""
+    preemption: bool = True
+    backoff_ms: int = 1_000
+    """Pause before a run that was interrupted, but not preempted, is tried again; doubles up to `backoff_ms_max`."""
+    backoff_ms_max: int = 300_000
+    run_guess_ms: int = 3_600_000
+    """How long a run without a maximum duration is taken to last when starts are estimated."""
+
+    def rate(self, gpu_model: str) -> Rate:
+        """The price in force for a run on this GPU model (empty for none)."""
+        per_gpu = self.minor_per_gpu_hour.get(gpu_model, self.minor_per_gpu_hour.get("*", 0)) if gpu_model else 0
+        return Rate(currency=self.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=self.minor_per_cpu_hour)

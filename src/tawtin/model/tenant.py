@@ -1,0 +1,102 @@
+"""Tenants, their quotas and their keys."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from tawtin.model.base import Record
+from tawtin.model.workload import Residency
+
+Limit = Annotated[int, msgspec.Meta(ge=0)] | None
+"""None means no limit."""
+
+
+class TenantKind(StrEnum):
+    """What the law sees in a tenant."""
+
+    PRIVATE = "private"
+    PUBLIC_BODY = "public_body"
+    VITAL_INFRASTRUCTURE = "vital_infrastructure"
+    STUDENT = "student"
+
+
+class Quota(Record):
+    """What a tenant may hold at one time."""
+
+    gpus: Limit = None
+    cpus_milli: Limit = None
+    memory_mib: Limit = None
+    runs: Limit = None
+    """Runs at one time."""
+    workloads: Limit = 1_000_000
+    """Unfinished workloads at one time, waiting ones included."""
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+    """Fair share is proportional to it."""
+    priority_max: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] = 100
+    budget_minor_per_month: Limit = None
+
+
+class Tenant(Record):
+    """Who pays and owns."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    name: str = ""
+    kind: TenantKind = TenantKind.PRIVATE
+    owner: bool = False
+    """The factory's own tenant; without a sandbox, the only one that may run work."""
+    number: int = 0
+    """Small and never reused: from it an engine derives the user id that runs the tenant's work."""
+    network: bool = False
+    """Whether its workloads may ask for the network."""
+    residency: Residency = Residency()
+    quota: Quota = Quota()
+    closed: bool = False
+    created_ms: int = 0
+    version: int = 1
+
+
+class Scope(StrEnum):
+    """What a key may do. Each includes those before it, except that `admin` alone crosses tenants."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    TENANT = "tenant"
+    """Manage the tenant's own keys."""
+    ADMIN = "admin"
+    """Operate the factory: tenants, quotas, nodes, everybody's workloads."""
+
+
+class ApiKey(Record):
+    """A key as it is kept: never its secret."""
+
+    id: str
+    tenant: str
+    name: str = ""
+    scope: Scope = Scope.SUBMIT
+    secret_sha256: str
+    """SHA-256 of the secret part, hexadecimal; the secret holds 256 bits, so a slow hash adds nothing."""
+    created_ms: int = 0
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+    version: int = 1
+
+
+class Account(Record):
+    """What a tenant used in one calendar month (UTC), from ended runs."""
+
+    tenant: str
+    month: str
+    """`YYYY-MM`."""
+    runs: int = 0
+    wall_ms: int = 0
+    cpu_ms: int = 0
+    gpu_ms: dict[str, int] = {}
+    """By GPU model."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    energy_mj: int = 0
+    cost_minor: int = 0
+    version: int = 1

@@ -1,0 +1,147 @@
+"""What the API answers beyond bare records."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from tawtin.model.artifact import Artifact
+from tawtin.model.base import Record
+from tawtin.model.money import Rate
+from tawtin.model.reasons import Waiting
+from tawtin.model.resources import Node, Shape, Slot
+from tawtin.model.tenant import Scope
+from tawtin.model.workload import Run, Workload
+
+T = TypeVar("T")
+
+
+class WaitingView(Record):
+    """Why a workload waits."""
+
+    reason: Waiting
+    sentence: str
+    start_ms: int | None = None
+    """Estimated start, milliseconds UTC; None where it will not start as things are."""
+    position: int = 0
+    """Workloads with a better claim to the same resources."""
+    values: dict[str, str | int] = {}
+    """The figures inside the sentence, by name."""
+
+
+class WorkloadView(Record):
+    """A workload with what is computed from it at the time of asking."""
+
+    workload: Workload
+    status: str
+    """queued, starting, running, stopping, succeeded, failed or cancelled."""
+    waiting: WaitingView | None = None
+    run: Run | None = None
+    """Its last run."""
+
+
+class PlanView(Record):
+    """What would happen to a spec now; nothing is stored."""
+
+    lawful: bool
+    verdict: str
+    starts_now: bool
+    waiting: WaitingView | None = None
+    shape: Shape | None = None
+    """The option that it would get now."""
+    slots: tuple[Slot, ...] = ()
+    rate: Rate
+    cost_minor_max: int | None = None
+    """For the whole of its maximum duration; None where it has none."""
+    declared: bool = False
+    """The GPUs are declared by the operator, not real."""
+    isolated: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+class Submitted(Record):
+    """The workloads made by one submission: one, or as many as the array has."""
+
+    workloads: tuple[Workload, ...]
+
+
+class Page(Record, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: tuple[T, ...]
+    next: str = ""
+    """The cursor of the next page; empty on the last one."""
+
+
+class NewKey(Record):
+    """A key just made. The secret is shown this once."""
+
+    id: str
+    tenant: str
+    name: str
+    scope: Scope
+    expires_ms: int | None
+    secret: str
+    """What goes into `Authorization: Bearer`."""
+
+
+class CapacityView(Record):
+    """What the factory has and what is free."""
+
+    nodes: tuple[NodeView, ...]
+    isolated: bool
+    """Whether runs are sandboxed."""
+    notes: tuple[str, ...] = ()
+
+
+class NodeView(Record):
+    """A node, and what is free on it now."""
+
+    node: Node
+    gpus_free: int
+    cpus_milli_free: int
+    memory_mib_free: int
+    runs: int
+
+
+class LogChunk(Record):
+    """A piece of a run's log."""
+
+    offset: int
+    """Bytes before this piece, counted from the run's first byte, dropped ones included."""
+    data: bytes
+    dropped: int = 0
+    """Bytes before `offset` that the reader asked for and that rotation has dropped."""
+    end: bool = False
+    """The run is over and nothing follows."""
+
+
+class ArtifactList(Record):
+    """A tenant's artifacts."""
+
+    items: tuple[Artifact, ...]
+    next: str = ""
+
+
+class Problem(Record):
+    """An error as RFC 9457 has it (`application/problem+json`)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    token: str = ""
+    """Machine-readable: a refusal token or an error code."""
+    errors: tuple[FieldError, ...] = ()
+    retry_after_ms: int | None = None
+
+
+class FieldError(Record):
+    """What is wrong in one place of what the user wrote."""
+
+    message: str
+    field: str = ""
+    """Dotted path, such as `resources.accelerators`."""
+    line: int | None = None
+    """From 1; None where the input had no lines."""
+    column: int | None = None
+    file: str = ""

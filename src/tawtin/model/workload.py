@@ -1,0 +1,227 @@
+"""Workloads and their runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from tawtin.model.base import Record
+from tawtin.model.money import Rate
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import Demand, Shape, Slot
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class WorkloadType(StrEnum):
+    """The four things that a tenant can ask for."""
+
+    JOB = "job"
+    SERVICE = "service"
+    WORKSPACE = "workspace"
+    QUERY = "query"
+
+
+class Mount(Record):
+    """An artifact made visible to a run, read-only, at an absolute path inside its sandbox."""
+
+    path: str
+    artifact: str
+
+
+class Output(Record):
+    """A file or folder, relative to the run's working folder, kept as an artifact when the run ends."""
+
+    name: str
+    path: str
+
+
+class Data(Record):
+    """What the residency rules need to know about the data."""
+
+    data_class: str = msgspec.field(name="class", default="public")
+    origin: str = ""
+    """ISO 3166-1 alpha-2 of the law of the data's origin; empty means the factory's own country."""
+    purpose: str = ""
+    datasets: tuple[str, ...] = ()
+
+
+class Residency(Record):
+    """The owner's own wish: ISO 3166-1 alpha-2 countries. It can only narrow what rules allow."""
+
+    allow: tuple[str, ...] = ()
+    """Empty means that the owner does not narrow."""
+    deny: tuple[str, ...] = ()
+
+
+class OnPartition(StrEnum):
+    """What happens to a run that is cut off from home."""
+
+    WAIT = "wait"
+    RERUN = "rerun"
+
+
+class Checkpoint(Record):
+    """How a run is told to save itself before it is preempted or drained."""
+
+    signal: str = "SIGUSR1"
+    grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 30_000
+
+
+class WorkloadSpec(Record):
+    """A spec after parsing: no ranges, no unknown names, no local paths."""
+
+    name: Name
+    type: WorkloadType = WorkloadType.JOB
+    run: str
+    """A shell script, run by `bash -eo pipefail` in the working folder."""
+    setup: str = ""
+    envs: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    """Names only, sorted. The values are kept beside the workload and never enter the log."""
+    workdir: str = ""
+    """The artifact that is copied into the working folder before the start; empty for an empty folder."""
+    mounts: tuple[Mount, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    demand: Demand
+    max_duration_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stop_grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    """Time between SIGTERM and SIGKILL."""
+    priority: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] = 0
+    preemptible: bool = True
+    checkpoint: Checkpoint | None = None
+    network: bool = False
+    on_partition: OnPartition = OnPartition.WAIT
+    data: Data = Data()
+    residency: Residency = Residency()
+    budget_minor: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    project: str = ""
+    labels: dict[str, str] = {}
+
+
+class ArrayRef(Record):
+    """The place of a workload in an array that was submitted as one."""
+
+    id: str
+    index: int
+    size: int
+
+
+class Phase(StrEnum):
+    """Where a workload is, as its home factory records it."""
+
+    QUEUED = "queued"
+    PLACED = "placed"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing further happens to the workload."""
+        return self not in {Phase.QUEUED, Phase.PLACED}
+
+
+class Workload(Record):
+    """What a tenant asked for, and how far it has come."""
+
+    id: str
+    tenant: str
+    spec: WorkloadSpec
+    digest: str
+    """SHA-256 of the canonical spec, hexadecimal."""
+    array: ArrayRef | None = None
+    retry_of: str = ""
+    submitted_by: str = ""
+    """The id of the key that submitted it."""
+    submitted_ms: int
+    phase: Phase = Phase.QUEUED
+    epoch: int = 0
+    """The last epoch given out; 0 before the first run."""
+    cancel: bool = False
+    """Somebody asked for its end; no new run starts."""
+    interruptions: int = 0
+    """Runs that ended without an outcome of their own, preemptions included."""
+    queued_ms: int
+    """Since when it waits, for the last time."""
+    not_before_ms: int = 0
+    """It is not placed before this time (a pause after an interruption)."""
+    spent_minor: int = 0
+    """What its ended runs cost, in minor units of the factory's currency."""
+    finished_ms: int | None = None
+    exit_code: int | None = None
+    cause: Cause | None = None
+    message: str = ""
+    outputs: tuple[Kept, ...] = ()
+    version: int = 1
+    """Rises by one at every change; the ETag."""
+
+
+class Kept(Record):
+    """An output that was kept: its name, and the artifact that holds it."""
+
+    name: str
+    artifact: str
+    size_bytes: int
+
+
+class RunState(StrEnum):
+    """Where a run is, as the factory that runs it records it."""
+
+    PLACED = "placed"
+    STARTED = "started"
+    DONE = "done"
+
+
+class Outcome(StrEnum):
+    """How a run ended. Only `finished` and `cancelled` are answers; an interrupted workload is queued again."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Usage(Record):
+    """What a run used, from the engine's own accounting. Cumulative: a later report replaces an earlier one."""
+
+    wall_ms: int = 0
+    cpu_ms: int = 0
+    memory_peak_mib: int = 0
+    disk_peak_mib: int = 0
+    gpu_model: str = ""
+    gpu_ms: int = 0
+    """GPUs held, times milliseconds held."""
+    gpus_declared: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    energy_mj: int | None = None
+    """Millijoules of its GPUs where the driver counts them, else unknown."""
+
+
+class Run(Record):
+    """One attempt at a workload, under one epoch."""
+
+    id: str
+    workload: str
+    tenant: str
+    epoch: int
+    shape: Shape
+    slots: tuple[Slot, ...]
+    rate: Rate
+    """The price that was in force when it was placed."""
+    placed_ms: int
+    state: RunState = RunState.PLACED
+    started_ms: int | None = None
+    stop: Cause | None = None
+    """Why it is being stopped, if it is."""
+    stop_asked_ms: int | None = None
+    ended_ms: int | None = None
+    outcome: Outcome | None = None
+    cause: Cause | None = None
+    exit_code: int | None = None
+    message: str = ""
+    usage: Usage = Usage()
+    cost_minor: int = 0
+    version: int = 1

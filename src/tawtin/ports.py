@@ -1,0 +1,277 @@
+"""What the runtime needs of the outside: a clock, randomness, a journal, blobs, engines.
+
+Concrete parts implement these; `bootstrap` alone knows which. Simulation implements them again under virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Protocol
+
+import msgspec
+
+from tawtin.model.base import Record
+from tawtin.model.events import Entry
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import Node, Shape, Slot
+from tawtin.model.views import LogChunk
+from tawtin.model.workload import Kept, Outcome, Usage, WorkloadSpec
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now_ms(self) -> int:
+        """Milliseconds UTC. May step back; the runtime never lets recorded time step back with it."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds since some start, never stepping back; for durations."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness."""
+
+    def bits(self, count: int) -> int:
+        """A uniformly drawn integer of `count` bits; from the system's secure source when live, seeded in simulation."""
+        ...
+
+
+# --- journal ---------------------------------------------------------------------------------------------------------
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One record as the journal keeps it, replacing the earlier row of the same kind and id."""
+
+    kind: str
+    """tenant, key, node, workload, run, artifact, account, idempotency, meta."""
+    id: str
+    tenant: str = ""
+    phase: str = ""
+    """What lists filter by: a workload's phase, a run's state."""
+    parent: str = ""
+    """What it belongs to: a run's workload, a workload's array."""
+    live: bool = True
+    """Loaded into memory at start. Ended workloads and runs are not."""
+    body: bytes
+    """The record as canonical JSON; empty bytes delete the row."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What one transaction makes true: entries enter the log and its Merkle tree, rows replace rows, secrets come or go."""
+
+    entries: tuple[Entry, ...] = ()
+    rows: tuple[Row, ...] = ()
+    secrets_put: tuple[tuple[str, str, str], ...] = ()
+    """(workload, name, value). Values live beside the log and are deleted when the workload is final."""
+    secrets_drop: tuple[str, ...] = ()
+    """Workloads whose secrets are deleted."""
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows of one kind to list, ids descending (newest first). Empty fields do not filter."""
+
+    kind: str
+    tenant: str = ""
+    phases: tuple[str, ...] = ()
+    parent: str = ""
+    live: bool | None = None
+    before: str = ""
+    """Only ids below this one: the cursor."""
+    limit: int = 100
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The log's Merkle tree head (RFC 9162)."""
+
+    size: int
+    root: bytes
+
+
+class JournalError(Exception):
+    """The transaction did not happen; nothing of it is stored. `full` says that the disk is full."""
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        """Keep what went wrong in words, and whether space is what is missing."""
+        super().__init__(message)
+        self.full = full
+
+
+class Journal(Protocol):
+    """Where state and events become durable together. Methods block; call them off the event loop.
+
+    `commit` is called by one thread at a time. Reads may come from other threads meanwhile and see whole
+    transactions only.
+    """
+
+    def commit(self, batch: Batch) -> Head:
+        """Make the batch durable in one transaction and return the new tree head.
+
+        `entries` continue the log without a gap: the first has `seq` equal to the size before. Raises JournalError.
+        """
+        ...
+
+    def head(self) -> Head:
+        """The present tree head."""
+        ...
+
+    def live(self) -> Iterator[Row]:
+        """All rows with `live`, grouped by kind in the order meta, tenant, key, node, account, artifact, idempotency, workload, run."""
+        ...
+
+    def get(self, kind: str, id: str) -> bytes | None:  # noqa: A002 - the name of the column
+        """The body of one row, live or not."""
+        ...
+
+    def list(self, query: Query) -> list[bytes]:
+        """Bodies of matching rows, ids descending."""
+        ...
+
+    def events(self, start: int, limit: int) -> list[bytes]:
+        """Canonical bytes of the entries `start` up to `start + limit`, as hashed."""
+        ...
+
+    def secrets(self, workload: str) -> dict[str, str]:
+        """The secret values of one workload, by name."""
+        ...
+
+    def purge_idempotency(self, before_id: str) -> int:
+        """Delete idempotency rows whose id sorts below; return how many."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+# --- blobs -----------------------------------------------------------------------------------------------------------
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes. A name is `sha256:<hex>`; methods block."""
+
+    def has(self, digest: str) -> bool:
+        """Whether these bytes are kept."""
+        ...
+
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Which of these are not kept, in the order given."""
+        ...
+
+    def put(self, digest: str, source: IO[bytes], size_bytes_max: int) -> int:
+        """Keep what `source` yields, if it hashes to `digest`; return its size. Atomic and idempotent.
+
+        Raises BlobError if the digest differs, the size is exceeded, or space runs out; nothing is kept then.
+        """
+        ...
+
+    def open(self, digest: str) -> IO[bytes]:
+        """Read the bytes. Raises BlobError if they are not here."""
+        ...
+
+    def drop(self, digest: str) -> None:
+        """Forget the bytes, if they are here."""
+        ...
+
+
+class BlobError(Exception):
+    """The blob operation did not happen; the message says why and what to do."""
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        """Keep what went wrong in words, and whether space is what is missing."""
+        super().__init__(message)
+        self.full = full
+
+
+# --- engines ---------------------------------------------------------------------------------------------------------
+
+
+class RunOrder(Record):
+    """Everything that an engine needs in order to start one run."""
+
+    run: str
+    """Also the name that makes starting idempotent."""
+    workload: str
+    tenant: str
+    tenant_number: int
+    epoch: int
+    spec: WorkloadSpec
+    shape: Shape
+    slots: tuple[Slot, ...]
+    gpus_declared: bool = False
+    secrets: dict[str, str] = {}
+    array_index: int | None = None
+    array_size: int | None = None
+    array_id: str = ""
+
+
+class Report(Record):
+    """What an engine says of a run. Cumulative and repeated until the engine is told to `forget` the run."""
+
+    run: str
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    """None while it is not over; all fields below but `usage` count only when it is over."""
+    outcome: Outcome | None = None
+    cause: Cause | None = None
+    exit_code: int | None = None
+    message: str = ""
+    usage: Usage = Usage()
+    outputs: tuple[Kept, ...] = ()
+
+
+class Engine(Protocol):
+    """What runs work. Every method returns quickly; the work happens elsewhere.
+
+    The engine keeps, in its own durable place and before anything starts, that a run id was started; it never starts a
+    run id twice, also not after a crash of anything. A run that was started and has neither a process nor an exit
+    record is reported `interrupted`.
+    """
+
+    name: str
+
+    def open(self, wake: Callable[[], None]) -> None:
+        """Start, and adopt what runs already. `wake` may be called from any thread when `reports` has news."""
+        ...
+
+    def isolated(self) -> bool:
+        """Whether tenants are kept apart by a sandbox."""
+        ...
+
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know: limits that are not enforced here, declared GPUs, a missing driver."""
+        ...
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes and their health now."""
+        ...
+
+    def ensure(self, order: RunOrder) -> None:
+        """See to it that the run was started, once."""
+        ...
+
+    def stop(self, run: str, cause: Cause, grace_ms: int) -> None:
+        """End the run: signal, wait `grace_ms`, kill. Idempotent. A report with the outcome follows.
+
+        A program that ended by itself first is reported `finished`. A run id that was never started is remembered as
+        ended and never starts later.
+        """
+        ...
+
+    def reports(self) -> list[Report]:
+        """News since the last call, and at the first call after `open` everything known."""
+        ...
+
+    def forget(self, run: str) -> None:
+        """The outcome is recorded: stop reporting it. Its log stays readable for the engine's retention time."""
+        ...
+
+    def log(self, run: str, offset: int, limit: int) -> LogChunk:
+        """At most `limit` bytes of the run's output from `offset`. A negative offset counts from the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go; runs go on."""
+        ...
+

@@ -1,0 +1,1 @@
+"""Untrusted specs become model records here, once."""

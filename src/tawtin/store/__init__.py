@@ -1,0 +1,1 @@
+"""Journals and blobs: where state, events and bytes are kept."""

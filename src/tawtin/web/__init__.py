@@ -1,0 +1,1 @@
+"""The factory's HTTP face: API and authentication."""
