@@ -187,7 +187,7 @@ class BlobError(Exception):
 # --- engines ---------------------------------------------------------------------------------------------------------
 
 
-class RunOrder(Record):
+class RunOrder(Record, frozen=True, kw_only=True):
     """Everything that an engine needs in order to start one run."""
 
     run: str
@@ -206,7 +206,7 @@ class RunOrder(Record):
     array_id: str = ""
 
 
-class Report(Record):
+class Report(Record, frozen=True, kw_only=True):
     """What an engine says of a run. Cumulative and repeated until the engine is told to `forget` the run."""
 
     run: str
@@ -274,4 +274,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go; runs go on."""
         ...
-

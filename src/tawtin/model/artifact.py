@@ -14,7 +14,7 @@ from tawtin.model.base import Record
 Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class FileEntry(Record):
+class FileEntry(Record, frozen=True, kw_only=True):
     """One regular file. Paths are relative, with `/`, without empty, `.` or `..` parts, at most 4,096 bytes."""
 
     path: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
@@ -23,13 +23,13 @@ class FileEntry(Record):
     executable: bool = False
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True, kw_only=True):
     """The files of an artifact, sorted by path, no path twice and none inside another."""
 
     files: tuple[FileEntry, ...] = ()
 
 
-class Artifact(Record):
+class Artifact(Record, frozen=True, kw_only=True):
     """An artifact as one tenant has it."""
 
     id: Digest

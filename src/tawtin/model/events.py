@@ -12,37 +12,37 @@ from tawtin.model.tenant import ApiKey, Tenant
 from tawtin.model.workload import Kept, Outcome, Run, Usage, Workload
 
 
-class _Event(Record, tag_field="event"):
+class _Event(Record, tag_field="event", frozen=True, kw_only=True):
     """Base of events; the tag is the class name."""
 
 
-class TenantPut(_Event, tag=True):
+class TenantPut(_Event, tag=True, frozen=True, kw_only=True):
     """A tenant was created or changed."""
 
     tenant: Tenant
     by: str = ""
 
 
-class KeyPut(_Event, tag=True):
+class KeyPut(_Event, tag=True, frozen=True, kw_only=True):
     """A key was issued, changed or revoked."""
 
     key: ApiKey
     by: str = ""
 
 
-class NodePut(_Event, tag=True):
+class NodePut(_Event, tag=True, frozen=True, kw_only=True):
     """An engine reported a node, or an operator changed its health."""
 
     node: Node
 
 
-class NodeRemoved(_Event, tag=True):
+class NodeRemoved(_Event, tag=True, frozen=True, kw_only=True):
     """A node left the factory."""
 
     name: str
 
 
-class SubmissionRefused(_Event, tag=True):
+class SubmissionRefused(_Event, tag=True, frozen=True, kw_only=True):
     """A well-formed submission was not accepted."""
 
     tenant: str
@@ -51,7 +51,7 @@ class SubmissionRefused(_Event, tag=True):
     sentence: str
 
 
-class WorkloadsSubmitted(_Event, tag=True):
+class WorkloadsSubmitted(_Event, tag=True, frozen=True, kw_only=True):
     """A submission was accepted: one workload, or all of an array."""
 
     workloads: tuple[Workload, ...]
@@ -61,34 +61,34 @@ class WorkloadsSubmitted(_Event, tag=True):
     """Why this factory is a lawful place for it: the rule and what it said."""
 
 
-class CancelAsked(_Event, tag=True):
+class CancelAsked(_Event, tag=True, frozen=True, kw_only=True):
     """Somebody asked for a workload's end."""
 
     workload: str
     by: str = ""
 
 
-class RunPlaced(_Event, tag=True):
+class RunPlaced(_Event, tag=True, frozen=True, kw_only=True):
     """`decide` gave a workload a place, under a new epoch."""
 
     run: Run
 
 
-class RunStarted(_Event, tag=True):
+class RunStarted(_Event, tag=True, frozen=True, kw_only=True):
     """The engine reports that the program runs."""
 
     run: str
     started_ms: int
 
 
-class RunMetered(_Event, tag=True):
+class RunMetered(_Event, tag=True, frozen=True, kw_only=True):
     """What a run used so far; replaces the earlier report."""
 
     run: str
     usage: Usage
 
 
-class StopOrdered(_Event, tag=True):
+class StopOrdered(_Event, tag=True, frozen=True, kw_only=True):
     """A run is to be ended."""
 
     run: str
@@ -97,7 +97,7 @@ class StopOrdered(_Event, tag=True):
     """The workload that it makes place for, if it is preempted."""
 
 
-class RunEnded(_Event, tag=True):
+class RunEnded(_Event, tag=True, frozen=True, kw_only=True):
     """A run has an outcome. It is written once and never changed."""
 
     run: str
@@ -111,13 +111,13 @@ class RunEnded(_Event, tag=True):
     outputs: tuple[Kept, ...] = ()
 
 
-class ArtifactKept(_Event, tag=True):
+class ArtifactKept(_Event, tag=True, frozen=True, kw_only=True):
     """A tenant has an artifact here: uploaded, or made by a run."""
 
     artifact: Artifact
 
 
-class ArtifactDropped(_Event, tag=True):
+class ArtifactDropped(_Event, tag=True, frozen=True, kw_only=True):
     """A tenant gave up an artifact."""
 
     tenant: str
@@ -143,7 +143,7 @@ Event = (
 )
 
 
-class Entry(Record):
+class Entry(Record, frozen=True, kw_only=True):
     """An event in the log: leaf number `seq` (from 0) of the factory's Merkle tree, and when it became true."""
 
     seq: int

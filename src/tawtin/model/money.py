@@ -11,7 +11,7 @@ from tawtin.model.base import Record
 Minor = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Rate(Record):
+class Rate(Record, frozen=True, kw_only=True):
     """What a run costs by the hour, in minor units. GPUs are charged by model, all else by processor."""
 
     currency: str = "MAD"

@@ -12,7 +12,7 @@ from tawtin.model.base import Record
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Shape(Record, order=True):
+class Shape(Record, order=True, frozen=True, kw_only=True):
     """What a run takes on each of its nodes. An empty `gpu_model` with `gpus` above 0 means any model."""
 
     gpu_model: str = ""
@@ -22,7 +22,7 @@ class Shape(Record, order=True):
     disk_mib: Count = 0
 
 
-class Demand(Record, order=True):
+class Demand(Record, order=True, frozen=True, kw_only=True):
     """What a workload asks for: so many nodes, each with one of these shapes, the first preferred.
 
     Ranges and `any_of` of a spec are flattened into `options` when it is parsed. All nodes of one run get the same
@@ -42,7 +42,7 @@ class NodeHealth(StrEnum):
     GONE = "gone"
 
 
-class Node(Record):
+class Node(Record, frozen=True, kw_only=True):
     """One machine, or one slice of a machine, with GPUs of at most one model."""
 
     name: str
@@ -63,7 +63,7 @@ class Node(Record):
     health: NodeHealth = NodeHealth.READY
 
 
-class Slot(Record):
+class Slot(Record, frozen=True, kw_only=True):
     """One node of a run's placement."""
 
     node: str
@@ -71,7 +71,7 @@ class Slot(Record):
     """Indices of the GPUs that this run alone holds there, sorted."""
 
 
-class Placement(Record):
+class Placement(Record, frozen=True, kw_only=True):
     """Where one run of a workload goes: the option of its demand, and a slot for each of its nodes, rank 0 first."""
 
     workload: str

@@ -7,7 +7,7 @@ from tawtin.model.money import Minor, Rate
 from tawtin.model.workload import WorkloadType
 
 
-class Site(Record):
+class Site(Record, frozen=True, kw_only=True):
     """One factory. Made from the settings at start; the same for every decision until a restart."""
 
     name: str
@@ -31,5 +31,9 @@ class Site(Record):
 
     def rate(self, gpu_model: str) -> Rate:
         """The price in force for a run on this GPU model (empty for none)."""
-        per_gpu = self.minor_per_gpu_hour.get(gpu_model, self.minor_per_gpu_hour.get("*", 0)) if gpu_model else 0
-        return Rate(currency=self.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=self.minor_per_cpu_hour)
+        per_gpu = (
+            self.minor_per_gpu_hour.get(gpu_model, self.minor_per_gpu_hour.get("*", 0)) if gpu_model else 0
+        )
+        return Rate(
+            currency=self.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=self.minor_per_cpu_hour
+        )

@@ -23,7 +23,7 @@ class TenantKind(StrEnum):
     STUDENT = "student"
 
 
-class Quota(Record):
+class Quota(Record, frozen=True, kw_only=True):
     """What a tenant may hold at one time."""
 
     gpus: Limit = None
@@ -39,7 +39,7 @@ class Quota(Record):
     budget_minor_per_month: Limit = None
 
 
-class Tenant(Record):
+class Tenant(Record, frozen=True, kw_only=True):
     """Who pays and owns."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -69,7 +69,7 @@ class Scope(StrEnum):
     """Operate the factory: tenants, quotas, nodes, everybody's workloads."""
 
 
-class ApiKey(Record):
+class ApiKey(Record, frozen=True, kw_only=True):
     """A key as it is kept: never its secret."""
 
     id: str
@@ -84,7 +84,7 @@ class ApiKey(Record):
     version: int = 1
 
 
-class Account(Record):
+class Account(Record, frozen=True, kw_only=True):
     """What a tenant used in one calendar month (UTC), from ended runs."""
 
     tenant: str

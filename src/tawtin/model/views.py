@@ -15,7 +15,7 @@ from tawtin.model.workload import Run, Workload
 T = TypeVar("T")
 
 
-class WaitingView(Record):
+class WaitingView(Record, frozen=True, kw_only=True):
     """Why a workload waits."""
 
     reason: Waiting
@@ -28,7 +28,7 @@ class WaitingView(Record):
     """The figures inside the sentence, by name."""
 
 
-class WorkloadView(Record):
+class WorkloadView(Record, frozen=True, kw_only=True):
     """A workload with what is computed from it at the time of asking."""
 
     workload: Workload
@@ -39,7 +39,7 @@ class WorkloadView(Record):
     """Its last run."""
 
 
-class PlanView(Record):
+class PlanView(Record, frozen=True, kw_only=True):
     """What would happen to a spec now; nothing is stored."""
 
     lawful: bool
@@ -58,13 +58,13 @@ class PlanView(Record):
     warnings: tuple[str, ...] = ()
 
 
-class Submitted(Record):
+class Submitted(Record, frozen=True, kw_only=True):
     """The workloads made by one submission: one, or as many as the array has."""
 
     workloads: tuple[Workload, ...]
 
 
-class Page(Record, Generic[T]):
+class Page(Record, Generic[T], frozen=True, kw_only=True):
     """One page of a list, newest first."""
 
     items: tuple[T, ...]
@@ -72,7 +72,7 @@ class Page(Record, Generic[T]):
     """The cursor of the next page; empty on the last one."""
 
 
-class NewKey(Record):
+class NewKey(Record, frozen=True, kw_only=True):
     """A key just made. The secret is shown this once."""
 
     id: str
@@ -84,7 +84,7 @@ class NewKey(Record):
     """What goes into `Authorization: Bearer`."""
 
 
-class CapacityView(Record):
+class CapacityView(Record, frozen=True, kw_only=True):
     """What the factory has and what is free."""
 
     nodes: tuple[NodeView, ...]
@@ -93,7 +93,7 @@ class CapacityView(Record):
     notes: tuple[str, ...] = ()
 
 
-class NodeView(Record):
+class NodeView(Record, frozen=True, kw_only=True):
     """A node, and what is free on it now."""
 
     node: Node
@@ -103,7 +103,7 @@ class NodeView(Record):
     runs: int
 
 
-class LogChunk(Record):
+class LogChunk(Record, frozen=True, kw_only=True):
     """A piece of a run's log."""
 
     offset: int
@@ -115,14 +115,14 @@ class LogChunk(Record):
     """The run is over and nothing follows."""
 
 
-class ArtifactList(Record):
+class ArtifactList(Record, frozen=True, kw_only=True):
     """A tenant's artifacts."""
 
     items: tuple[Artifact, ...]
     next: str = ""
 
 
-class Problem(Record):
+class Problem(Record, frozen=True, kw_only=True):
     """An error as RFC 9457 has it (`application/problem+json`)."""
 
     type: str = "about:blank"
@@ -135,7 +135,7 @@ class Problem(Record):
     retry_after_ms: int | None = None
 
 
-class FieldError(Record):
+class FieldError(Record, frozen=True, kw_only=True):
     """What is wrong in one place of what the user wrote."""
 
     message: str

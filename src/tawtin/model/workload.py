@@ -24,21 +24,21 @@ class WorkloadType(StrEnum):
     QUERY = "query"
 
 
-class Mount(Record):
+class Mount(Record, frozen=True, kw_only=True):
     """An artifact made visible to a run, read-only, at an absolute path inside its sandbox."""
 
     path: str
     artifact: str
 
 
-class Output(Record):
+class Output(Record, frozen=True, kw_only=True):
     """A file or folder, relative to the run's working folder, kept as an artifact when the run ends."""
 
     name: str
     path: str
 
 
-class Data(Record):
+class Data(Record, frozen=True, kw_only=True):
     """What the residency rules need to know about the data."""
 
     data_class: str = msgspec.field(name="class", default="public")
@@ -48,7 +48,7 @@ class Data(Record):
     datasets: tuple[str, ...] = ()
 
 
-class Residency(Record):
+class Residency(Record, frozen=True, kw_only=True):
     """The owner's own wish: ISO 3166-1 alpha-2 countries. It can only narrow what rules allow."""
 
     allow: tuple[str, ...] = ()
@@ -63,14 +63,14 @@ class OnPartition(StrEnum):
     RERUN = "rerun"
 
 
-class Checkpoint(Record):
+class Checkpoint(Record, frozen=True, kw_only=True):
     """How a run is told to save itself before it is preempted or drained."""
 
     signal: str = "SIGUSR1"
     grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 30_000
 
 
-class WorkloadSpec(Record):
+class WorkloadSpec(Record, frozen=True, kw_only=True):
     """A spec after parsing: no ranges, no unknown names, no local paths."""
 
     name: Name
@@ -101,7 +101,7 @@ class WorkloadSpec(Record):
     labels: dict[str, str] = {}
 
 
-class ArrayRef(Record):
+class ArrayRef(Record, frozen=True, kw_only=True):
     """The place of a workload in an array that was submitted as one."""
 
     id: str
@@ -124,7 +124,7 @@ class Phase(StrEnum):
         return self not in {Phase.QUEUED, Phase.PLACED}
 
 
-class Workload(Record):
+class Workload(Record, frozen=True, kw_only=True):
     """What a tenant asked for, and how far it has come."""
 
     id: str
@@ -159,7 +159,7 @@ class Workload(Record):
     """Rises by one at every change; the ETag."""
 
 
-class Kept(Record):
+class Kept(Record, frozen=True, kw_only=True):
     """An output that was kept: its name, and the artifact that holds it."""
 
     name: str
@@ -183,7 +183,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class Usage(Record):
+class Usage(Record, frozen=True, kw_only=True):
     """What a run used, from the engine's own accounting. Cumulative: a later report replaces an earlier one."""
 
     wall_ms: int = 0
@@ -200,7 +200,7 @@ class Usage(Record):
     """Millijoules of its GPUs where the driver counts them, else unknown."""
 
 
-class Run(Record):
+class Run(Record, frozen=True, kw_only=True):
     """One attempt at a workload, under one epoch."""
 
     id: str
