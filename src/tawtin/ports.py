@@ -184,6 +184,42 @@ class BlobError(Exception):
         self.full = full
 
 
+class ArtifactError(BlobError):
+    """A folder cannot be kept, or a manifest cannot be laid out, because of what is in it; the message names the path."""
+
+
+class Collected(Record, frozen=True, kw_only=True):
+    """A folder or file that was kept as an artifact."""
+
+    artifact: str
+    """`sha256:<hex>` of the manifest, which is kept as a blob as well."""
+    size_bytes: int
+    """Of all its files together, without the manifest."""
+    files: int
+    skipped: tuple[str, ...] = ()
+    """Paths inside it that are neither file nor folder (links, sockets, pipes, devices), sorted, at most 100 named."""
+
+
+class Artifacts(Protocol):
+    """Between folders and content-addressed artifacts. Methods block, may be called from several threads, follow no links."""
+
+    def collect(self, root: str, relative: str) -> Collected:
+        """Keep the file or folder `relative` below the folder `root` (both may change meanwhile, and may be hostile).
+
+        A file becomes an artifact with one file of its own name. Raises ArtifactError if it is absent, reached through
+        a link, or beyond the limits on count and bytes; BlobError if it could not be kept.
+        """
+        ...
+
+    def materialise(self, artifact: str, target: str, *, owner: tuple[int, int] | None = None) -> int:
+        """Lay the files of `artifact` out in the existing folder `target`; return their bytes.
+
+        `owner` (uid, gid) becomes the owner of what is made. Files that exist already are replaced. Raises ArtifactError
+        if the manifest is unsound, BlobError if it or a file is not here or does not hash to its name.
+        """
+        ...
+
+
 # --- engines ---------------------------------------------------------------------------------------------------------
 
 
