@@ -1,0 +1,67 @@
+# Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.PHONY: help demo test lint docs pytest bench soak lock format clean
+
+PY := .venv/bin/python
+SEEDS ?= 500
+PYTEST_ARGS ?=
+
+help:
+	@echo 'make demo    start a factory in Casablanca, run real work on it, kill it, and show that nothing is lost'
+	@echo 'make test    lint, types, import contracts, docs, and every test (SEEDS=$(SEEDS) simulated histories)'
+	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
+	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS))'
+	@echo 'make lint    ruff, basedpyright, import-linter'
+	@echo 'make docs    the documentation, as HTML, warnings are errors'
+	@echo 'make format  let ruff mend what it can'
+	@echo 'make lock    resolve the dependencies again'
+	@echo 'make clean   remove what builds and tests left; .venv stays'
+
+.make/python: uv.lock pyproject.toml tools/bootstrap.sh
+	@sh tools/bootstrap.sh python
+	@touch $@
+
+.make/system-%: tools/bootstrap.sh
+	@sh tools/bootstrap.sh system $*
+	@touch $@
+
+demo: .make/python .make/system-demo
+	@$(PY) -m demo
+
+# Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
+test: .make/python .make/system-test
+	@$(MAKE) --no-print-directory --keep-going lint docs pytest
+
+lint: .make/python
+	@echo '== ruff'; .venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet
+	@echo '== import contracts'; .venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter
+	@echo '== types'; .venv/bin/basedpyright
+
+docs: .make/python
+	@echo '== docs'; $(PY) -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+
+pytest: .make/python
+	@echo '== tests'; $(PY) -m pytest --seeds=$(SEEDS) $(PYTEST_ARGS)
+
+bench: .make/python .make/system-bench
+	@$(PY) -m bench
+
+SOAK_SEEDS ?= 20000
+soak: .make/python .make/system-test
+	@$(PY) -m pytest --seeds=$(SOAK_SEEDS) --timeout=0 -m soak $(PYTEST_ARGS)
+
+format: .make/python
+	@.venv/bin/ruff check --fix --quiet || true
+	@.venv/bin/ruff format --quiet
+
+# Resolved against the public index whatever this machine is set to, so that the lockfile serves everybody.
+lock:
+	@env -u UV_INDEX -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+	    uv lock --no-config
+	@! grep -oE 'https?://[^/"]+' uv.lock | sort -u | grep -vE '^https://(pypi\.org|files\.pythonhosted\.org)$$' \
+	    || { echo 'uv.lock names a host that is not the public index'; exit 1; }
+
+clean:
+	rm -rf .make .cache .ruff_cache .hypothesis .schemathesis docs/_build docs/reference/generated dist build
+	find src tests bench demo tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,77 @@
+"""What every test shares: how many histories to simulate, and which tests this machine cannot run, by name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "tawtin",
+    deadline=None,  # two shared cores: time says little about a single example
+    derandomize="CI" in os.environ,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tawtin")
+
+
+def _on_path(*names: str) -> bool:
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return all(shutil.which(name, path=places) for name in names)
+
+
+def _has_postgres() -> bool:
+    return _on_path("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "sandbox": (lambda: _on_path("bwrap"), "bubblewrap (Debian package bubblewrap)"),
+    "postgres": (_has_postgres, "a PostgreSQL server (Debian package postgresql)"),
+    "slurm": (lambda: _on_path("slurmctld", "slurmd", "munged"), "Slurm (Debian packages slurm-wlm, munge)"),
+    "browser": (lambda: _on_path("chromium"), "a browser (Debian package chromium)"),
+    "gpu": (lambda: Path("/proc/driver/nvidia/version").exists(), "an NVIDIA GPU with its driver"),
+    "root": (lambda: os.geteuid() == 0, "root"),
+}
+"""Marker -> is it there, and what to say where it is not."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seeds", type=int, default=50, metavar="N", help="histories that a simulation goes through"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    there = {marker: is_there() for marker, (is_there, _) in NEEDS.items()}
+    for item in items:
+        for marker, (_, what) in NEEDS.items():
+            if not there[marker] and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
+
+
+@pytest.fixture(scope="session")
+def seeds(request: pytest.FixtureRequest) -> range:
+    """Seeds for a simulation; `--seeds N` says how many."""
+    return range(int(str(request.config.getoption("--seeds"))))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.getreports("skipped"):
+        where = cast("tuple[str, int, str] | str", report.longrepr)
+        reason = where[2] if isinstance(where, tuple) else where
+        by_reason[reason.removeprefix("Skipped: ")].append(report.nodeid)
+    if not by_reason:
+        return
+    terminalreporter.section("not tested on this machine")
+    for reason, names in sorted(by_reason.items()):
+        terminalreporter.write_line(f"{reason}:")
+        for name in sorted(names):
+            terminalreporter.write_line(f"    {name}")

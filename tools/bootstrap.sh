@@ -1,0 +1,130 @@
+#!/bin/sh
+# Makes .venv ready from a Python >= 3.11 alone, and installs the Debian packages that a goal uses.
+#
+#   tools/bootstrap.sh python            the environment, from uv.lock
+#   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, test or bench
+#
+# Nothing outside the checkout is changed, apart from Debian packages, and these only as root with apt-get.
+# TAWTIN_PYTHON names another interpreter; TAWTIN_NO_APT=1 leaves the system's packages alone.
+set -eu
+cd "$(dirname "$0")/.."
+mkdir -p .make
+
+say() { printf '[bootstrap] %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Tenants' runs have other user ids, so an interpreter is preferred that every user can reach.
+suits='
+import os, sys
+if sys.version_info < (3, 11): sys.exit(2)
+path, shared = os.path.realpath(sys.executable), True
+while path != "/":
+    shared = shared and os.stat(path).st_mode & 1
+    path = os.path.dirname(path)
+sys.exit(0 if shared else 1)'
+
+find_python() {
+    private=
+    for candidate in ${TAWTIN_PYTHON:-} /usr/bin/python3 /usr/bin/python3.1[1-9] /usr/local/bin/python3 \
+        /usr/local/bin/python3.1[1-9] python3.13 python3.12 python3.11 python3.14 python3; do
+        found=$(command -v "$candidate" 2>/dev/null) || continue
+        rc=0
+        "$found" -c "$suits" >/dev/null 2>&1 || rc=$?
+        case $rc in
+            0) echo "$found"; return ;;
+            1) private=${private:-$found} ;;
+        esac
+    done
+    [ -n "$private" ] || die "no Python 3.11 or newer found; install one, or name it: TAWTIN_PYTHON=... make"
+    say "only $private was found, which other users cannot read: runs will not be able to drop their rights"
+    echo "$private"
+}
+
+# uv: the one on the PATH, else a private one, by venv, else by pip --target.
+find_uv() {
+    for candidate in uv .make/uv/bin/uv .make/uv-lib/bin/uv; do
+        if "$candidate" --version >/dev/null 2>&1; then echo "$candidate"; return; fi
+    done
+    say "uv is not installed; fetching a private one into .make"
+    if "$python" -m venv .make/uv >/dev/null 2>&1 && .make/uv/bin/pip install -q 'uv>=0.7,<1' >&2; then
+        echo .make/uv/bin/uv
+    elif "$python" -m pip install -q --target .make/uv-lib 'uv>=0.7,<1' >&2; then
+        echo .make/uv-lib/bin/uv
+    else
+        die "neither venv nor pip works with $python; install uv (https://docs.astral.sh/uv) or Debian's python3-venv"
+    fi
+}
+
+# First as locked. Where only a mirror is reachable: the same versions and hashes from that mirror.
+sync() {
+    UV_PYTHON_DOWNLOADS=never
+    export UV_PYTHON_DOWNLOADS
+    unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+    if "$uv" sync --frozen --all-extras --all-groups --python "$python"; then return; fi
+    say "the locked addresses could not be used; trying the package index that this machine is set to"
+    if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ] && [ -n "${PIP_INDEX_URL:-}" ]; then
+        UV_DEFAULT_INDEX=$PIP_INDEX_URL
+        export UV_DEFAULT_INDEX
+    fi
+    [ -x .venv/bin/python ] || "$uv" venv --python "$python" .venv
+    "$uv" export --frozen --quiet --all-extras --all-groups --no-emit-project --output-file .make/requirements.txt
+    "$uv" pip install --python .venv/bin/python --require-hashes -r .make/requirements.txt
+    "$uv" pip install --python .venv/bin/python --no-deps --editable .
+}
+
+make_python() {
+    started=$(date +%s)
+    if [ -x .venv/bin/python ] && .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        python=$(pwd)/.venv/bin/python
+    else
+        python=$(find_python)
+    fi
+    say "python: $python"
+    uv=$(find_uv)
+    say "uv: $("$uv" --version)"
+    sync || die "the environment could not be made; the lines above say why"
+    say "environment ready in $(($(date +%s) - started)) s: .venv"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+have_postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+
+missing= lost=
+need() { # package, what is lost without it
+    missing="$missing $1"
+    lost="$lost
+    $1: $2"
+}
+
+look() {
+    missing= lost=
+    have bwrap || need bubblewrap "runs are not sandboxed, and tenants other than the owner are refused"
+    if [ "$1" != demo ]; then
+        have_postgres || need postgresql "the journal is not tested on PostgreSQL"
+    fi
+    if [ "$1" = bench ]; then
+        { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "no figures of Slurm beside ours"
+        { have munged || [ -x /usr/sbin/munged ]; } || need munge "the same"
+    fi
+}
+
+make_system() {
+    look "$1"
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" = 0 ] && have apt-get && [ -z "${TAWTIN_NO_APT:-}" ]; then
+        say "installing Debian packages:$missing"
+        install="apt-get install -y -qq --no-install-recommends $missing"
+        export DEBIAN_FRONTEND=noninteractive
+        # shellcheck disable=SC2086
+        $install >.make/apt.log 2>&1 || { apt-get update -qq && $install; } >.make/apt.log 2>&1 || say "see .make/apt.log"
+        look "$1"
+        [ -n "$missing" ] || return 0
+    fi
+    say "not installed; going on without (as root: apt-get install$missing):$lost"
+}
+
+case ${1:-} in
+    python) make_python ;;
+    system) make_system "${2:?which goal: demo, test or bench}" ;;
+    *) die "usage: tools/bootstrap.sh python | system GOAL" ;;
+esac
