@@ -6,7 +6,7 @@ Concrete parts implement these; `bootstrap` alone knows which. Simulation implem
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 import msgspec
 
@@ -45,7 +45,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One record as the journal keeps it, replacing the earlier row of the same kind and id."""
 
     kind: str
-    """tenant, key, node, workload, run, artifact, account, idempotency, meta."""
+    """One of `KINDS`."""
     id: str
     tenant: str = ""
     phase: str = ""
@@ -58,8 +58,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The record as canonical JSON; empty bytes delete the row."""
 
 
+KINDS: Final = ("meta", "tenant", "key", "node", "account", "artifact", "idempotency", "workload", "run")
+"""The kinds of rows, in the order in which they are loaded at start: what others refer to comes first."""
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """What one transaction makes true: entries enter the log and its Merkle tree, rows replace rows, secrets come or go."""
+    """What one transaction makes true: entries enter the log and its Merkle tree, rows replace rows, secrets come or go.
+
+    Of several rows with the same kind and id the last one counts. Secrets are put first, then dropped.
+    """
 
     entries: tuple[Entry, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -117,7 +124,7 @@ class Journal(Protocol):
         ...
 
     def live(self) -> Iterator[Row]:
-        """All rows with `live`, grouped by kind in the order meta, tenant, key, node, account, artifact, idempotency, workload, run."""
+        """All rows with `live`, in the order of `KINDS`, ids ascending within a kind."""
         ...
 
     def get(self, kind: str, id: str) -> bytes | None:  # noqa: A002 - the name of the column
