@@ -1,4 +1,4 @@
-"""What every test shares: how many histories to simulate, and which tests this machine cannot run, by name."""
+"""What every test shares: how many histories to simulate, which tests this machine cannot run, by name."""
 
 from __future__ import annotations
 

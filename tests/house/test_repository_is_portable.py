@@ -1,4 +1,4 @@
-"""The repository reads the same everywhere: no path of a certain machine, no package host but the public one."""
+"""The repository reads the same everywhere: no path of a certain machine, no private package host."""
 
 from __future__ import annotations
 
