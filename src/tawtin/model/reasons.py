@@ -35,6 +35,8 @@ class Waiting(StrEnum):
     """Its last run was interrupted; it is tried again after a pause."""
     DRAINING = "Draining"
     """The nodes that could run it are being drained or are unhealthy."""
+    NO_LAWFUL_FACTORY = "NoLawfulFactory"
+    """Residency: its owner or its tenant has narrowed since it was accepted, and this factory is now outside."""
     NOT_YET_DECIDED = "NotYetDecided"
     """It was accepted a moment ago and the next pass will decide."""
 
@@ -54,6 +56,8 @@ class Refusal(StrEnum):
     """The tenant is closed and may not submit."""
     UNKNOWN_ARTIFACT = "UnknownArtifact"
     """The spec names an artifact that the tenant does not have here."""
+    PRIORITY_TOO_HIGH = "PriorityTooHigh"
+    """The spec asks for a priority above what the tenant's quota allows."""
     TOO_MANY_WORKLOADS = "TooManyWorkloads"
     """The tenant has as many unfinished workloads as its quota lets it queue."""
 
