@@ -59,6 +59,12 @@ find_uv() {
 sync() {
     UV_PYTHON_DOWNLOADS=never
     export UV_PYTHON_DOWNLOADS
+    # Trust what the machine trusts: many sites look into TLS with a certificate of their own.
+    if [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ]; then
+        UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
+        UV_NATIVE_TLS=${UV_NATIVE_TLS:-true}
+        export UV_SYSTEM_CERTS UV_NATIVE_TLS
+    fi
     unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
     if "$uv" sync --frozen --all-extras --all-groups --python "$python"; then return; fi
     say "the locked addresses could not be used; trying the package index that this machine is set to"
