@@ -5,6 +5,7 @@ An artifact's id is `sha256:<hex>` of its manifest's canonical JSON, so equal fo
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import msgspec
@@ -42,3 +43,13 @@ class Artifact(Record, frozen=True, kw_only=True):
     run: str = ""
     """The run that made it; empty when it was uploaded."""
     created_ms: int = 0
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the canonical bytes of a manifest, which are kept as a blob of their own."""
+    return msgspec.json.encode(manifest)
+
+
+def manifest_id(manifest: Manifest) -> str:
+    """Return the id of the artifact that a manifest describes: `sha256:<hex>` of its canonical bytes."""
+    return "sha256:" + hashlib.sha256(encode_manifest(manifest)).hexdigest()

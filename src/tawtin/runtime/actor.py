@@ -1,0 +1,87 @@
+"""Who asks: a key that was recognised, and what it may do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from tawtin.model.base import Record
+from tawtin.model.ids import RANDOM_BITS, make_id
+from tawtin.model.tenant import ApiKey, Scope
+from tawtin.model.views import NewKey
+from tawtin.runtime.errors import Denied, NotFound
+
+if TYPE_CHECKING:
+    from tawtin.core.state import State
+    from tawtin.ports import Entropy
+
+TOKEN_PREFIX: Final = "twk"
+SECRET_BITS: Final = 256
+_ORDER: Final = (Scope.READ, Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
+
+
+class Actor(Record, frozen=True, kw_only=True):
+    """A caller."""
+
+    key: str
+    tenant: str
+    scope: Scope
+    owner: bool = False
+
+    @property
+    def admin(self) -> bool:
+        """Whether it operates the factory."""
+        return self.scope is Scope.ADMIN
+
+    def need(self, scope: Scope) -> None:
+        """Raise Denied unless the key has this scope, or a wider one."""
+        if _ORDER.index(self.scope) < _ORDER.index(scope):
+            msg = f"this key has scope `{self.scope}` and this needs `{scope}`: ask for such a key"
+            raise Denied(msg)
+
+    def about(self, tenant: str | None) -> str:
+        """The tenant that a request is about: its own, or another one if it is an admin's. Raises NotFound."""
+        if tenant is None or tenant == self.tenant:
+            return self.tenant
+        if not self.admin:
+            msg = f"no tenant `{tenant}`"
+            raise NotFound(msg)
+        return tenant
+
+
+def new_key(
+    *, tenant: str, name: str, scope: Scope, now_ms: int, expires_ms: int | None, entropy: Entropy
+) -> tuple[ApiKey, NewKey]:
+    """Make a key: the record that is kept, and the secret that is shown once."""
+    key_id = make_id("key", now_ms, entropy.bits(RANDOM_BITS))
+    secret = f"{entropy.bits(SECRET_BITS):064x}"
+    kept = ApiKey(
+        id=key_id,
+        tenant=tenant,
+        name=name,
+        scope=scope,
+        secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+        created_ms=now_ms,
+        expires_ms=expires_ms,
+    )
+    token = f"{TOKEN_PREFIX}_{key_id.removeprefix('key-')}_{secret}"
+    shown = NewKey(id=key_id, tenant=tenant, name=name, scope=scope, expires_ms=expires_ms, secret=token)
+    return kept, shown
+
+
+def authenticate(state: State, token: str, now_ms: int) -> Actor | None:
+    """Return who holds this token, or None if nobody does any more. Takes the same time for any wrong secret."""
+    prefix, _, rest = token.partition("_")
+    short, _, secret = rest.partition("_")
+    key = state.keys.get(f"key-{short}")
+    if prefix != TOKEN_PREFIX or key is None or not secret.isascii():
+        return None
+    given = hashlib.sha256(secret.encode()).hexdigest()
+    if not hmac.compare_digest(given, key.secret_sha256):
+        return None
+    tenant = state.tenants.get(key.tenant)
+    expired = key.expires_ms is not None and key.expires_ms <= now_ms
+    if tenant is None or tenant.closed or expired or key.revoked_ms is not None:
+        return None
+    return Actor(key=key.id, tenant=key.tenant, scope=key.scope, owner=tenant.owner)

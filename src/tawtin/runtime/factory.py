@@ -1,0 +1,320 @@
+"""One factory's state machine, without threads and without waiting.
+
+Commands, engine reports and ticks become entries, which are folded into the state at once and staged. `take` hands out
+what was staged as one transaction, with what the engine is to be told once that transaction is durable. Live
+(`service`) and simulated (`simulate`) factories drive this same object; only what waits and what fails differs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tawtin.core.decide import decide
+from tawtin.core.fold import fold
+from tawtin.model.artifact import Artifact
+from tawtin.model.base import Record
+from tawtin.model.events import (
+    ArtifactKept,
+    CancelAsked,
+    Entry,
+    Event,
+    NodePut,
+    NodeRemoved,
+    RunEnded,
+    RunMetered,
+    RunPlaced,
+    RunStarted,
+    StopOrdered,
+    WorkloadsSubmitted,
+)
+from tawtin.model.ids import run_id, workload_of
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import NodeHealth
+from tawtin.model.workload import Outcome, Run, RunState, Usage
+from tawtin.ports import Batch, RunOrder
+from tawtin.runtime.rows import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tawtin.core.decide import Decision
+    from tawtin.core.state import State
+    from tawtin.model.resources import Node, Placement
+    from tawtin.model.site import Site
+    from tawtin.model.workload import Workload
+    from tawtin.ports import Clock, Report
+
+log = logging.getLogger("tawtin.factory")
+
+
+class StopRequest(Record, frozen=True, kw_only=True):
+    """A run that the engine is to end."""
+
+    run: str
+    cause: Cause
+    grace_ms: int
+
+
+class Effects(Record, frozen=True, kw_only=True):
+    """What the engine is told after a transaction is durable, in this order. All of it is idempotent."""
+
+    ensure: tuple[RunOrder, ...] = ()
+    stop: tuple[StopRequest, ...] = ()
+    forget: tuple[str, ...] = ()
+
+
+class Step(Record, frozen=True, kw_only=True):
+    """One transaction, and what follows from it."""
+
+    batch: Batch
+    effects: Effects
+    subjects: tuple[str, ...] = ()
+    """Workloads that something happened to."""
+
+
+class Factory:
+    """State, what is staged, and the rules of what follows from what."""
+
+    def __init__(self, site: Site, state: State, clock: Clock, *, meter_ms: int = 60_000) -> None:
+        """Drive `state` by `clock`; running usage is recorded every `meter_ms`."""
+        self.site = site
+        self.state = state
+        self.clock = clock
+        self.meter_ms = meter_ms
+        self.decision: Decision | None = None
+        self.moved = True
+        """Something happened that the next pass of `decide` may answer to."""
+        self._metered_ms: dict[str, int] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._entries: list[Entry] = []
+        self._secrets_put: list[tuple[str, str, str]] = []
+        self._secrets_drop: list[str] = []
+        self._ensure: list[RunOrder] = []
+        self._stop: list[StopRequest] = []
+        self._forget: list[str] = []
+        self._subjects: dict[str, None] = {}
+
+    # --- time and staging ---------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """The time of the next entry: the clock's, but never before what is recorded already."""
+        return max(self.clock.now_ms(), self.state.time_ms)
+
+    @property
+    def staged(self) -> bool:
+        """Whether `take` has something to hand out."""
+        return bool(self._entries or self._forget or self._stop or self._ensure)
+
+    def stage(self, *events: Event) -> None:
+        """Fold these events and stage them for the next transaction."""
+        for event in events:
+            self._stage_one(event)
+
+    def _stage_one(self, event: Event) -> None:
+        state = self.state
+        workload_id = _subject(event)
+        before = state.workloads.get(workload_id) if workload_id else None
+        entry = Entry(seq=state.seq, at_ms=self.now_ms(), event=event)
+        fold(state, entry)
+        self._entries.append(entry)
+        if workload_id:
+            self._subjects[workload_id] = None
+        if before is not None and before.spec.secrets and workload_id not in state.workloads:
+            self._secrets_drop.append(workload_id)
+        if isinstance(event, WorkloadsSubmitted):
+            self._subjects.update((workload.id, None) for workload in event.workloads)
+        elif isinstance(event, RunPlaced):
+            self._ensure.append(self.order(event.run))
+        elif isinstance(event, StopOrdered):
+            self._stop.append(self.stop_request(state.runs[event.run]))
+        elif isinstance(event, RunEnded):
+            self._forget.append(event.run)
+            self._metered_ms.pop(event.run, None)
+        if not isinstance(event, RunStarted | RunMetered | ArtifactKept):
+            self.moved = True
+
+    def keep_secrets(self, workload: str, values: Iterable[tuple[str, str]]) -> None:
+        """Stage secret values beside the workload that was just submitted."""
+        self._secrets_put.extend((workload, name, value) for name, value in values)
+
+    def take(self) -> Step | None:
+        """Hand out what was staged since the last call, or None."""
+        if not self.staged:
+            return None
+        step = Step(
+            batch=Batch(
+                entries=tuple(self._entries),
+                rows=rows_of(self.state.take_changed()),
+                secrets_put=tuple(self._secrets_put),
+                secrets_drop=tuple(self._secrets_drop),
+            ),
+            effects=Effects(ensure=tuple(self._ensure), stop=tuple(self._stop), forget=tuple(self._forget)),
+            subjects=tuple(self._subjects),
+        )
+        self._clear()
+        return step
+
+    # --- after a start --------------------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Tell the engine again everything that should be so: after a start, nobody knows what it was told."""
+        for run in self.state.runs.values():
+            self._ensure.append(self.order(run))
+            if run.stop is not None:
+                self._stop.append(self.stop_request(run))
+
+    def order(self, run: Run) -> RunOrder:
+        """What the engine needs to start this run; secret values are added by whoever may read them."""
+        workload = self.state.workloads[run.workload]
+        array = workload.array
+        return RunOrder(
+            run=run.id,
+            workload=run.workload,
+            tenant=run.tenant,
+            tenant_number=self.state.tenants[run.tenant].number,
+            epoch=run.epoch,
+            spec=workload.spec,
+            shape=run.shape,
+            slots=run.slots,
+            gpus_declared=run.usage.gpus_declared,
+            array_index=array.index if array else None,
+            array_size=array.size if array else None,
+            array_id=array.id if array else "",
+        )
+
+    def stop_request(self, run: Run) -> StopRequest:
+        """What the engine is told about a run that was ordered to stop."""
+        grace_ms = self.state.workloads[run.workload].spec.stop_grace_ms
+        return StopRequest(run=run.id, cause=run.stop or Cause.CANCELLED, grace_ms=grace_ms)
+
+    # --- the pass -------------------------------------------------------------------------------------------------
+
+    def tick(self) -> Decision:
+        """Decide once on the present state, and stage what was decided."""
+        self.moved = False
+        decision = decide(self.state, self.now_ms())
+        for stop in decision.stops:
+            self.stage(StopOrdered(run=stop.run, cause=stop.cause, for_workload=stop.for_workload))
+        for placement in decision.placements:
+            self.stage(RunPlaced(run=self._run(placement)))
+        self.moved = False
+        self.decision = decision
+        return decision
+
+    def _run(self, placement: Placement) -> Run:
+        workload = self.state.workloads[placement.workload]
+        node = self.state.nodes[placement.slots[0].node]
+        epoch = workload.epoch + 1
+        held = placement.shape.gpus > 0
+        usage = Usage(gpu_model=node.gpu_model if held else "", gpus_declared=node.gpus_declared and held)
+        return Run(
+            id=run_id(workload.id, epoch),
+            workload=workload.id,
+            tenant=workload.tenant,
+            epoch=epoch,
+            shape=placement.shape,
+            slots=placement.slots,
+            rate=self.site.rate(node.gpu_model if placement.shape.gpus else ""),
+            placed_ms=self.now_ms(),
+            usage=usage,
+        )
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def cancel(self, workload: Workload, by: str) -> None:
+        """Ask for a workload's end: at once if it waits, through the engine if it runs."""
+        if workload.cancel:
+            return
+        self.stage(CancelAsked(workload=workload.id, by=by))
+        run = self.state.run_of.get(workload.id)
+        if run is not None and self.state.runs[run].stop is None:
+            self.stage(StopOrdered(run=run, cause=Cause.CANCELLED))
+
+    # --- what engines say -----------------------------------------------------------------------------------------
+
+    def report(self, report: Report) -> None:
+        """Take in what an engine says of a run; the same report twice changes nothing."""
+        run = self.state.runs.get(report.run)
+        if run is None:
+            self._report_unknown(report)
+            return
+        if report.started_ms is not None and run.state is RunState.PLACED:
+            self.stage(RunStarted(run=run.id, started_ms=report.started_ms))
+        if report.ended_ms is None:
+            self._meter(run, report)
+            return
+        outcome, cause = report.outcome or Outcome.INTERRUPTED, report.cause or Cause.SUPERVISOR_LOST
+        kept = [
+            ArtifactKept(
+                artifact=Artifact(
+                    id=output.artifact,
+                    tenant=run.tenant,
+                    name=output.name,
+                    data_class=self.state.workloads[run.workload].spec.data.data_class,
+                    origin=self.state.workloads[run.workload].spec.data.origin,
+                    size_bytes=output.size_bytes,
+                    run=run.id,
+                    created_ms=self.now_ms(),
+                )
+            )
+            for output in report.outputs
+        ]
+        self.stage(
+            RunEnded(
+                run=run.id,
+                outcome=outcome,
+                cause=cause,
+                exit_code=report.exit_code,
+                message=report.message,
+                started_ms=report.started_ms,
+                ended_ms=report.ended_ms,
+                usage=report.usage,
+                outputs=report.outputs,
+            ),
+            *kept,
+        )
+
+    def _report_unknown(self, report: Report) -> None:
+        if report.ended_ms is not None:
+            self._forget.append(report.run)
+            return
+        log.error("run %s is alive but not recorded: it is stopped", report.run)
+        self._stop.append(StopRequest(run=report.run, cause=Cause.CANCELLED, grace_ms=0))
+
+    def _meter(self, run: Run, report: Report) -> None:
+        now = self.clock.monotonic_ms()
+        last = self._metered_ms.setdefault(run.id, now)
+        if now - last >= self.meter_ms and report.usage != run.usage:
+            self._metered_ms[run.id] = now
+            self.stage(RunMetered(run=run.id, usage=report.usage))
+
+    def see_nodes(self, engine: str, nodes: Iterable[Node]) -> None:
+        """Take in which nodes an engine has now. A node that an operator drains stays drained."""
+        seen = {node.name: node for node in nodes}
+        for name, reported in seen.items():
+            known = self.state.nodes.get(name)
+            drained = known is not None and known.health is NodeHealth.DRAINING
+            keep = drained and reported.health is NodeHealth.READY
+            node = msgspec.structs.replace(reported, health=NodeHealth.DRAINING) if keep else reported
+            if known != node:
+                self.stage(NodePut(node=node))
+        for name in [
+            name for name, node in self.state.nodes.items() if node.engine == engine and name not in seen
+        ]:
+            self.stage(NodeRemoved(name=name))
+
+
+def _subject(event: Event) -> str:
+    """The workload that an event is about, if it is about one."""
+    if isinstance(event, CancelAsked):
+        return event.workload
+    if isinstance(event, RunPlaced):
+        return event.run.workload
+    if isinstance(event, RunStarted | RunMetered | StopOrdered | RunEnded):
+        return workload_of(event.run)
+    return ""

@@ -1,0 +1,393 @@
+"""A factory in real time: one event loop that decides, one thread that commits, one thread that talks to the engine.
+
+Whatever is staged while a transaction is on its way to disk goes into the next one, so that many callers share a
+commit. A pass of `decide` runs just before a transaction is taken: what was submitted and where it goes become durable
+together. Nobody is answered, and no engine is told anything, before that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from tawtin.model.base import Record
+from tawtin.model.workload import RunState
+from tawtin.ports import JournalError, Query
+from tawtin.runtime.errors import Full, ServiceError, Unavailable
+from tawtin.runtime.factory import Effects, Factory
+from tawtin.runtime.rows import decode, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tawtin.core.state import State
+    from tawtin.model.idempotency import Remembered
+    from tawtin.model.site import Site
+    from tawtin.ports import Clock, Engine, Entropy, Journal, Report
+    from tawtin.runtime.factory import Step
+
+log = logging.getLogger("tawtin.live")
+T = TypeVar("T")
+
+
+class LiveSettings(Record, frozen=True, kw_only=True):
+    """How a live factory paces itself."""
+
+    pass_share: int = 10
+    """Of the time of the event loop, at most one part in so many goes to passes of `decide`."""
+    pass_gap_ms_max: int = 1_000
+    """A waiting workload is looked at again at least this often."""
+    nodes_every_ms: int = 5_000
+    """How often engines are asked for their nodes."""
+    ensure_again_ms: int = 10_000
+    """A run that has not started is ensured again after this time."""
+    meter_ms: int = 60_000
+    """How often the usage of a running run is recorded."""
+    retry_ms: int = 1_000
+    """Pause before the journal is tried again after it failed."""
+
+
+class Stats(msgspec.Struct, kw_only=True):
+    """Counters since the start; read by metrics."""
+
+    commits: int = 0
+    commit_failures: int = 0
+    entries: int = 0
+    commit_us_last: int = 0
+    batch_last: int = 0
+    passes: int = 0
+    pass_us_last: int = 0
+    pass_us_total: int = 0
+    submitted: int = 0
+    refused: int = 0
+    started: int = 0
+    ended: dict[str, int] = {}
+    """Ended runs by cause."""
+
+
+class Live:
+    """Drives a Factory; commands are in `service`."""
+
+    def __init__(
+        self,
+        *,
+        site: Site,
+        journal: Journal,
+        engine: Engine,
+        clock: Clock,
+        entropy: Entropy,
+        settings: LiveSettings | None = None,
+    ) -> None:
+        """Wire the parts; nothing happens before `start`."""
+        self.site = site
+        self.journal = journal
+        self.engine = engine
+        self.clock = clock
+        self.entropy = entropy
+        self.settings = settings or LiveSettings()
+        self.stats = Stats()
+        self.factory: Factory
+        self._dirty = asyncio.Event()
+        self._pending: asyncio.Future[None] | None = None
+        self._inflight: asyncio.Future[None] | None = None
+        self._failed: ServiceError | None = None
+        self._unconfirmed: list[Report] = []
+        self._next_pass_us = 0
+        self._watchers: dict[str, list[asyncio.Future[None]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._commit_thread = ThreadPoolExecutor(1, "tawtin-commit")
+        self._engine_thread = ThreadPoolExecutor(1, "tawtin-engine")
+        self._closing = False
+        self.recent = Recent()
+
+    @property
+    def state(self) -> State:
+        """The present state, of which the newest part may not be durable yet."""
+        return self.factory.state
+
+    # --- start and stop -----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read the journal, adopt what runs, and begin to decide."""
+        loop = asyncio.get_running_loop()
+        await self._load()
+
+        def wake() -> None:
+            if not self._closing:
+                loop.call_soon_threadsafe(self._dirty.set)
+
+        await loop.run_in_executor(self._engine_thread, self.engine.open, wake)
+        await self._see_nodes()
+        self.factory.resume()
+        self._dirty.set()
+        self._tasks = [
+            asyncio.create_task(self._commit_forever()),
+            asyncio.create_task(self._watch_forever()),
+        ]
+        self.spawn(self._fill_recent())
+
+    async def _fill_recent(self) -> None:
+        query = Query(kind="idempotency", limit=Recent.MOST)
+        bodies = await self.in_thread(self.journal.list, query)
+        remembered: list[Remembered] = [decode("idempotency", body) for body in bodies]
+        self.recent.fill([f"{each.tenant}/{each.key}" for each in remembered])
+
+    async def _load(self) -> None:
+        loop = asyncio.get_running_loop()
+        state = await loop.run_in_executor(self._commit_thread, load, self.journal, self.site)
+        self.factory = Factory(self.site, state, self.clock, meter_ms=self.settings.meter_ms)
+
+    async def stop(self) -> None:
+        """Make durable what is staged, then let go of engine and journal. Runs go on."""
+        await self.settle()
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.cancel()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._engine_thread, self.engine.close)
+        await loop.run_in_executor(self._commit_thread, self.journal.close)
+        self._engine_thread.shutdown()
+        self._commit_thread.shutdown()
+
+    # --- durability ---------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise if nothing new can be accepted at the moment."""
+        if self._failed is not None:
+            raise self._failed
+
+    async def durable(self) -> None:
+        """Return when everything staged so far is on disk. Raises ServiceError if it did not get there."""
+        self._dirty.set()
+        await asyncio.shield(self._pending_cycle())
+
+    async def settle(self) -> None:
+        """Return when what a reader could see now is on disk, or was taken back."""
+        cycle = self._pending_cycle() if self.factory.staged else self._inflight
+        if cycle is not None:
+            self._dirty.set()
+            await asyncio.wait([asyncio.ensure_future(_quiet(cycle))])
+
+    def _pending_cycle(self) -> asyncio.Future[None]:
+        if self._pending is None:
+            self._pending = asyncio.get_running_loop().create_future()
+            self._pending.add_done_callback(_seen)
+        return self._pending
+
+    async def in_thread(self, call: Callable[..., T], *args: object) -> T:
+        """Run a blocking read off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, call, *args)
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    async def _commit_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            try:
+                self._hear()
+                self._pass(loop)
+            except Exception:
+                log.exception("a pass failed; what was staged is taken back and read again from the journal")
+                await self._take_back(Unavailable("the factory failed to decide and started over; try again"))
+                await asyncio.sleep(self.settings.retry_ms / 1000)
+                continue
+            step = self.factory.take()
+            if step is not None:
+                await self._commit(loop, step)
+
+    def _hear(self) -> None:
+        for report in self.engine.reports():
+            self._unconfirmed.append(report)
+            self.factory.report(report)
+
+    def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.factory.moved:
+            return
+        now_us = int(loop.time() * 1_000_000)
+        wait_us = self._next_pass_us - now_us
+        if wait_us > 0:
+            loop.call_later(wait_us / 1_000_000, self._dirty.set)
+            return
+        self.factory.tick()
+        done_us = int(loop.time() * 1_000_000)
+        self.stats.passes += 1
+        self.stats.pass_us_last = done_us - now_us
+        self.stats.pass_us_total += done_us - now_us
+        self._next_pass_us = done_us + (done_us - now_us) * (self.settings.pass_share - 1)
+
+    async def _commit(self, loop: asyncio.AbstractEventLoop, step: Step) -> None:
+        cycle, self._pending = self._pending_cycle(), None
+        self._inflight = cycle
+        heard = len(self._unconfirmed)
+        begun = loop.time()
+        try:
+            if step.batch.entries or step.batch.rows:
+                await loop.run_in_executor(self._commit_thread, self.journal.commit, step.batch)
+        except JournalError as error:
+            self._inflight = None
+            await self._journal_failed(error, cycle)
+            return
+        self._inflight = None
+        self._failed = None
+        del self._unconfirmed[:heard]
+        self.stats.commits += 1
+        self.stats.entries += len(step.batch.entries)
+        self.stats.batch_last = len(step.batch.entries)
+        self.stats.commit_us_last = int((loop.time() - begun) * 1_000_000)
+        if not cycle.done():
+            cycle.set_result(None)
+        loop.run_in_executor(self._engine_thread, self._tell, step.effects)
+        self._publish(step.subjects)
+
+    async def _journal_failed(self, error: JournalError, cycle: asyncio.Future[None]) -> None:
+        self.stats.commit_failures += 1
+        log.error("the journal did not take a transaction: %s", error)
+        kind: ServiceError = (
+            Full(f"the factory's storage is full ({error}): nothing new is accepted until there is space")
+            if error.full
+            else Unavailable(f"the factory's journal failed ({error}): try again")
+        )
+        if not cycle.done():
+            cycle.set_exception(kind)
+        await self._take_back(kind)
+        self._failed = kind
+        await asyncio.sleep(self.settings.retry_ms / 1000)
+        self._failed = None
+        self._dirty.set()
+
+    async def _take_back(self, error: ServiceError) -> None:
+        """Forget what is not durable: read the state again, and hear again what the engine said since."""
+        cycle, self._pending = self._pending, None
+        if cycle is not None and not cycle.done():
+            cycle.set_exception(error)
+        self._failed = error
+        await self._load()
+        self._failed = None
+        self.factory.resume()
+        heard, self._unconfirmed = self._unconfirmed, []
+        for report in heard:
+            self._unconfirmed.append(report)
+            self.factory.report(report)
+
+    def _tell(self, effects: Effects) -> None:
+        """Runs in the engine thread: carry out what is durable now."""
+        for order in effects.ensure:
+            try:
+                secrets = self.journal.secrets(order.workload) if order.spec.secrets else {}
+                self.engine.ensure(msgspec.structs.replace(order, secrets=secrets) if secrets else order)
+            except Exception:
+                log.exception("run %s could not be handed to the engine; it is tried again", order.run)
+        for stop in effects.stop:
+            try:
+                self.engine.stop(stop.run, stop.cause, stop.grace_ms)
+            except Exception:
+                log.exception("run %s could not be stopped; it is tried again", stop.run)
+        for run in effects.forget:
+            self.engine.forget(run)
+
+    async def _watch_forever(self) -> None:
+        """Every so often: look at the nodes, at workloads whose pause is over, and at runs that never started."""
+        nodes_due_ms = 0
+        while True:
+            await asyncio.sleep(self.settings.pass_gap_ms_max / 1000)
+            now = self.clock.monotonic_ms()
+            if now >= nodes_due_ms:
+                nodes_due_ms = now + self.settings.nodes_every_ms
+                await self._see_nodes()
+            self._again()
+            if len(self.state.workloads) > len(self.state.runs):
+                self.factory.moved = True
+            self._dirty.set()
+
+    async def _see_nodes(self) -> None:
+        loop = asyncio.get_running_loop()
+        nodes = await loop.run_in_executor(self._engine_thread, self.engine.nodes)
+        self.factory.see_nodes(self.engine.name, nodes)
+
+    def _again(self) -> None:
+        late_ms = self.factory.now_ms() - self.settings.ensure_again_ms
+        runs = self.state.runs.values()
+        late = [run for run in runs if run.state is RunState.PLACED and run.placed_ms < late_ms]
+        stuck = [run for run in runs if run.stop_asked_ms is not None and run.stop_asked_ms < late_ms]
+        if late or stuck:
+            effects = Effects(
+                ensure=tuple(self.factory.order(run) for run in late),
+                stop=tuple(self.factory.stop_request(run) for run in stuck),
+            )
+            asyncio.get_running_loop().run_in_executor(self._engine_thread, self._tell, effects)
+
+    # --- watching -----------------------------------------------------------------------------------------------
+
+    def _publish(self, subjects: tuple[str, ...]) -> None:
+        for subject in (*subjects, "*") if subjects else ():
+            for watcher in self._watchers.pop(subject, ()):
+                if not watcher.done():
+                    watcher.set_result(None)
+
+    async def changed(self, subject: str, timeout_ms: int) -> bool:
+        """Wait until something durable happened to this workload (`*`: to any); False at the time-out."""
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(subject, []).append(watcher)
+        try:
+            await asyncio.wait_for(watcher, timeout_ms / 1000)
+        except TimeoutError:
+            watchers = self._watchers.get(subject, [])
+            if watcher in watchers:
+                watchers.remove(watcher)
+            if not watchers:
+                self._watchers.pop(subject, None)
+            return False
+        return True
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Keep a background task until `stop`."""
+        self._tasks.append(asyncio.create_task(work))
+
+
+class Recent:
+    """Which idempotency keys were certainly not seen: spares a look into the journal for each new one."""
+
+    MOST = 1_000_000
+    """Past so many keys, every key is looked up."""
+
+    def __init__(self) -> None:
+        """Start without certainty."""
+        self._seen: set[int] = set()
+        self._whole = False
+
+    def fill(self, keys: list[str]) -> None:
+        """Say which keys the journal holds; before that, nothing is certain."""
+        self._seen.update(hash(key) for key in keys)
+        self._whole = len(self._seen) < self.MOST
+
+    def is_new(self, key: str) -> bool:
+        """Whether this key was never seen before; from now on it was."""
+        known = hash(key) in self._seen
+        if len(self._seen) >= self.MOST:
+            self._whole = False
+        else:
+            self._seen.add(hash(key))
+        return self._whole and not known
+
+
+async def _quiet(cycle: asyncio.Future[None]) -> None:
+    try:
+        await asyncio.shield(cycle)
+    except ServiceError:
+        return
+
+
+def _seen(cycle: asyncio.Future[None]) -> None:
+    """Mark the outcome as looked at: there may be nobody who waits for it."""
+    if not cycle.cancelled():
+        cycle.exception()

@@ -1,0 +1,110 @@
+"""Records to rows and back: the one place that knows which columns each kind of record has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from tawtin.core.fold import fold, restore
+from tawtin.core.state import State
+from tawtin.model.artifact import Artifact
+from tawtin.model.events import decode_entry
+from tawtin.model.idempotency import Remembered
+from tawtin.model.resources import Node
+from tawtin.model.tenant import Account, ApiKey, Tenant
+from tawtin.model.workload import Run, RunState, Workload
+from tawtin.ports import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tawtin.model.base import Record
+    from tawtin.model.site import Site
+    from tawtin.ports import Journal
+
+KINDS: Final[dict[str, type[Record]]] = {
+    "tenant": Tenant,
+    "key": ApiKey,
+    "node": Node,
+    "account": Account,
+    "artifact": Artifact,
+    "idempotency": Remembered,
+    "workload": Workload,
+    "run": Run,
+}
+
+_encode = msgspec.json.Encoder().encode
+_decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    kind: msgspec.json.Decoder(record) for kind, record in KINDS.items()
+}
+
+
+def decode(kind: str, body: bytes) -> Any:  # noqa: ANN401 - the record type of the kind
+    """Return the record in a row of this kind. Raises msgspec.ValidationError."""
+    return _decoders[kind].decode(body)
+
+
+def rows_of(changed: Mapping[tuple[str, str], Record | None]) -> tuple[Row, ...]:
+    """Return the rows that make these records durable; None deletes a row."""
+    return tuple(_row(kind, row_id, record) for (kind, row_id), record in changed.items())
+
+
+def _row(kind: str, row_id: str, record: Record | None) -> Row:
+    if record is None:
+        return Row(kind=kind, id=row_id, body=b"")
+    body = _encode(record)
+    if isinstance(record, Workload):
+        return Row(
+            kind=kind,
+            id=row_id,
+            tenant=record.tenant,
+            phase=record.phase.value,
+            parent=record.array.id if record.array else "",
+            live=not record.phase.final,
+            body=body,
+        )
+    if isinstance(record, Run):
+        return Row(
+            kind=kind,
+            id=row_id,
+            tenant=record.tenant,
+            phase=record.state.value,
+            parent=record.workload,
+            live=record.state is not RunState.DONE,
+            body=body,
+        )
+    if isinstance(record, ApiKey | Account | Artifact):
+        return Row(kind=kind, id=row_id, tenant=record.tenant, body=body)
+    if isinstance(record, Remembered):
+        # the time stands where lists filter, so that old ones can be found and purged
+        return Row(
+            kind=kind, id=row_id, tenant=record.tenant, phase=f"{record.at_ms:015d}", live=False, body=body
+        )
+    return Row(kind=kind, id=row_id, body=body)
+
+
+def load(journal: Journal, site: Site) -> State:
+    """Return the state that the journal holds, ready to fold the next entry."""
+    state = State(site)
+    size = journal.head().size
+    if size:
+        last = decode_entry(journal.events(size - 1, 1)[0])
+        state.seq, state.time_ms = size, last.at_ms
+    for row in journal.live():
+        decoder = _decoders.get(row.kind)
+        if decoder is not None:
+            restore(state, decoder.decode(row.body))
+    state.take_changed()
+    return state
+
+
+def replay(journal: Journal, site: Site, *, page: int = 1000) -> State:
+    """Return the state that the events alone give, from the first one on. For checks, not for starting."""
+    state = State(site)
+    size = journal.head().size
+    for start in range(0, size, page):
+        for body in journal.events(start, page):
+            fold(state, decode_entry(body))
+        state.take_changed()
+    return state

@@ -1,0 +1,270 @@
+"""What callers do with workloads: submit, plan, look, cancel, retry, follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tawtin.core.admit import Submission, admit
+from tawtin.core.explain import explain, preview
+from tawtin.model.events import SubmissionRefused
+from tawtin.model.ids import RANDOM_BITS, make_id
+from tawtin.model.tenant import Scope
+from tawtin.model.views import LogChunk, Page, PlanView, Submitted, WaitingView, WorkloadView
+from tawtin.model.workload import Phase, Run, RunState, Workload, WorkloadSpec
+from tawtin.ports import Query
+from tawtin.runtime.errors import Conflict, NotFound, Refused, VersionMismatch
+from tawtin.runtime.live import Live
+from tawtin.runtime.rows import decode
+
+if TYPE_CHECKING:
+    from tawtin.model.events import WorkloadsSubmitted
+    from tawtin.model.idempotency import Remembered
+    from tawtin.runtime.actor import Actor
+
+PAGE_MAX: Final = 1_000
+LOG_BYTES_MAX: Final = 1 << 20
+
+
+class Workloads(Live):
+    """Commands and reads about workloads. Every answer is durable."""
+
+    async def submit(
+        self,
+        actor: Actor,
+        spec: WorkloadSpec,
+        digest: str,
+        array: tuple[int, ...] | None = None,
+        secrets: dict[str, str] | None = None,
+        *,
+        tenant: str | None = None,
+        idempotency_key: str = "",
+        request_sha256: str = "",
+        retry_of: str = "",
+    ) -> Submitted:
+        """Accept a workload, or all of an array; the same idempotency key gives the same answer again.
+
+        Raises Refused, Conflict, NotFound, Full, Unavailable.
+        """
+        actor.need(Scope.SUBMIT)
+        about = actor.about(tenant)
+        self.check()
+        if idempotency_key:
+            known = await self._remembered(about, idempotency_key)
+            if known is not None:
+                return await self._answer_again(known, request_sha256)
+        now = self.factory.now_ms()
+        count = len(array) if array is not None else 1
+        submission = Submission(
+            tenant=about,
+            key_id=actor.key,
+            spec=spec,
+            digest=digest,
+            array=array,
+            ids=tuple(make_id("wl", now, self.entropy.bits(RANDOM_BITS)) for _ in range(count)),
+            array_id=make_id("ar", now, self.entropy.bits(RANDOM_BITS)) if array is not None else "",
+            idempotency_key=idempotency_key,
+            request_sha256=request_sha256,
+            retry_of=retry_of,
+        )
+        event = admit(self.state, self.site, submission, now)
+        self.factory.stage(event)
+        if isinstance(event, SubmissionRefused):
+            self.stats.refused += 1
+            await self.durable()
+            raise Refused(event.sentence, event.refusal)
+        return await self._accepted(event, secrets)
+
+    async def _accepted(self, event: WorkloadsSubmitted, secrets: dict[str, str] | None) -> Submitted:
+        if secrets:
+            for workload in event.workloads:
+                self.factory.keep_secrets(workload.id, secrets.items())
+        self.stats.submitted += len(event.workloads)
+        await self.durable()
+        return Submitted(workloads=event.workloads)
+
+    async def _remembered(self, tenant: str, key: str) -> Remembered | None:
+        known = self.state.remembered.get((tenant, key))
+        if known is not None or self.recent.is_new(f"{tenant}/{key}"):
+            return known
+        body = await self.in_thread(self.journal.get, "idempotency", f"{tenant}/{key}")
+        return decode("idempotency", body) if body is not None else self.state.remembered.get((tenant, key))
+
+    async def _answer_again(self, known: Remembered, request_sha256: str) -> Submitted:
+        if known.request_sha256 != request_sha256:
+            msg = f"the idempotency key `{known.key}` was used for another request: take a new key"
+            raise Conflict(msg)
+        await self.settle()
+        if (known.tenant, known.key) not in self.state.remembered and not await self.in_thread(
+            self.journal.get, "idempotency", f"{known.tenant}/{known.key}"
+        ):
+            self.check()
+            msg = f"the first request with the idempotency key `{known.key}` was not kept: send it again"
+            raise Conflict(msg)
+        return Submitted(workloads=tuple([await self._workload(each) for each in known.workloads]))
+
+    async def plan(
+        self,
+        actor: Actor,
+        spec: WorkloadSpec,
+        digest: str,
+        array: tuple[int, ...] | None = None,
+        *,
+        tenant: str | None = None,
+    ) -> PlanView:
+        """Say what would happen to this spec now, by the same decision that places work. Nothing is stored."""
+        submission = Submission(
+            tenant=actor.about(tenant),
+            key_id=actor.key,
+            spec=spec,
+            digest=digest,
+            array=array,
+            ids=("wl-plan",),
+        )
+        await self.settle()
+        return preview(self.state, self.site, submission, self.factory.now_ms())
+
+    # --- reads --------------------------------------------------------------------------------------------------
+
+    async def _workload(self, workload_id: str) -> Workload:
+        live = self.state.workloads.get(workload_id)
+        if live is not None:
+            return live
+        body = await self.in_thread(self.journal.get, "workload", workload_id)
+        if body is None:
+            msg = f"no workload `{workload_id}`"
+            raise NotFound(msg)
+        return decode("workload", body)
+
+    async def own(self, actor: Actor, workload_id: str) -> Workload:
+        """The workload, if this caller may see it. Raises NotFound otherwise: foreign ids look like absent ones."""
+        await self.settle()
+        workload = await self._workload(workload_id)
+        if workload.tenant != actor.tenant and not actor.admin:
+            msg = f"no workload `{workload_id}`"
+            raise NotFound(msg)
+        return workload
+
+    async def view(self, actor: Actor, workload_id: str) -> WorkloadView:
+        """A workload with its status, its last run, and why it waits."""
+        return await self._view(await self.own(actor, workload_id))
+
+    async def _view(self, workload: Workload, run: Run | None = None) -> WorkloadView:
+        live = self.state.run_of.get(workload.id)
+        if live is not None:
+            run = self.state.runs[live]
+        elif run is None and workload.epoch:
+            body = await self.in_thread(self.journal.get, "run", f"{workload.id}.{workload.epoch}")
+            run = decode("run", body) if body is not None else None
+        return WorkloadView(
+            workload=workload, status=status_of(workload, run), waiting=self._waiting(workload), run=run
+        )
+
+    def _waiting(self, workload: Workload) -> WaitingView | None:
+        if workload.phase is not Phase.QUEUED or workload.id not in self.state.workloads:
+            return None
+        return explain(self.state, self.factory.decision, workload.id, self.factory.now_ms())
+
+    async def workloads(
+        self,
+        actor: Actor,
+        *,
+        tenant: str | None = None,
+        phases: tuple[str, ...] = (),
+        array: str = "",
+        before: str = "",
+        limit: int = 100,
+    ) -> Page[WorkloadView]:
+        """A page of workloads, newest first. An admin who names no tenant sees all of them."""
+        about = "" if actor.admin and tenant is None else actor.about(tenant)
+        await self.settle()
+        limit = min(limit, PAGE_MAX)
+        query = Query(
+            kind="workload", tenant=about, phases=phases, parent=array, before=before, limit=limit + 1
+        )
+        found: list[Workload] = [
+            decode("workload", body) for body in await self.in_thread(self.journal.list, query)
+        ]
+        items = tuple([await self._view(self.state.workloads.get(each.id, each)) for each in found[:limit]])
+        return Page(items=items, next=items[-1].workload.id if len(found) > limit else "")
+
+    async def explain(self, actor: Actor, workload_id: str) -> WaitingView | None:
+        """Why a workload waits; None if it does not."""
+        return self._waiting(await self.own(actor, workload_id))
+
+    async def runs(self, actor: Actor, workload_id: str) -> tuple[Run, ...]:
+        """All runs of a workload, newest first."""
+        workload = await self.own(actor, workload_id)
+        query = Query(kind="run", parent=workload.id, limit=PAGE_MAX)
+        runs: list[Run] = [decode("run", body) for body in await self.in_thread(self.journal.list, query)]
+        return tuple(sorted(runs, key=lambda run: -run.epoch))
+
+    async def log(
+        self,
+        actor: Actor,
+        workload_id: str,
+        *,
+        epoch: int | None = None,
+        offset: int = 0,
+        limit: int = 65_536,
+    ) -> LogChunk:
+        """A piece of a run's output, of the last run unless `epoch` names one."""
+        workload = await self.own(actor, workload_id)
+        which = workload.epoch if epoch is None else epoch
+        if which == 0 and epoch is None:
+            return LogChunk(offset=0, data=b"", end=workload.phase.final)
+        if not 1 <= which <= workload.epoch:
+            msg = f"workload `{workload_id}` has no run `{which}`: it has had {workload.epoch}"
+            raise NotFound(msg)
+        run_over = which < workload.epoch or workload.phase is not Phase.PLACED
+        chunk = await self.in_thread(
+            self.engine.log, f"{workload.id}.{which}", offset, min(limit, LOG_BYTES_MAX)
+        )
+        last = run_over and (which < workload.epoch or workload.phase.final)
+        return LogChunk(offset=chunk.offset, data=chunk.data, dropped=chunk.dropped, end=chunk.end and last)
+
+    # --- changes ------------------------------------------------------------------------------------------------
+
+    async def cancel(self, actor: Actor, workload_id: str, *, if_match: int | None = None) -> WorkloadView:
+        """Ask for a workload's end. Idempotent; a final workload stays as it is."""
+        actor.need(Scope.SUBMIT)
+        workload = await self.own(actor, workload_id)
+        if if_match is not None and if_match != workload.version:
+            msg = f"workload `{workload_id}` is at version {workload.version}, not {if_match}: read it again"
+            raise VersionMismatch(msg)
+        live = self.state.workloads.get(workload_id)
+        if live is not None and not live.cancel:
+            self.check()
+            self.factory.cancel(live, actor.key)
+            await self.durable()
+        return await self.view(actor, workload_id)
+
+    async def retry(self, actor: Actor, workload_id: str, *, idempotency_key: str = "") -> Submitted:
+        """Submit the spec of a final workload again, as a new workload."""
+        workload = await self.own(actor, workload_id)
+        if not workload.phase.final:
+            msg = f"workload `{workload_id}` is not over yet: cancel it first, or wait"
+            raise Conflict(msg)
+        if workload.spec.secrets:
+            msg = f"workload `{workload_id}` had secrets, which are not kept after its end: submit it again"
+            raise Conflict(msg)
+        return await self.submit(
+            actor,
+            workload.spec,
+            workload.digest,
+            (workload.array.index,) if workload.array else None,
+            tenant=workload.tenant,
+            idempotency_key=idempotency_key,
+            request_sha256=f"retry {workload_id}",
+            retry_of=workload_id,
+        )
+
+
+def status_of(workload: Workload, run: Run | None) -> str:
+    """One word for where a workload is: queued, starting, running, stopping, succeeded, failed or cancelled."""
+    if workload.phase is not Phase.PLACED:
+        return workload.phase.value
+    if workload.cancel or (run is not None and run.stop is not None):
+        return "stopping"
+    if run is not None and run.state is RunState.STARTED:
+        return "running"
+    return "starting"
