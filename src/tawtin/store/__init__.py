@@ -1,1 +1,1 @@
-"""Journals and blobs: where state, events and bytes are kept."""
+"""Where state, events and bytes become durable: journals and blob stores."""

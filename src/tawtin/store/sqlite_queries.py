@@ -1,0 +1,94 @@
+"""Every statement that the SQLite journal runs, each with what it is for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tawtin.ports import Query
+
+APPEND_EVENT: Final = "INSERT INTO events (seq, at_ms, kind, leaf, body) VALUES (?, ?, ?, ?, ?)"
+"""Add one entry to the log. A sequence number that is taken is an error."""
+
+PUT_RECORD: Final = """
+INSERT INTO records (kind, id, tenant, phase, parent, live, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (kind, id) DO UPDATE SET tenant = excluded.tenant, phase = excluded.phase,
+parent = excluded.parent, live = excluded.live, body = excluded.body
+"""
+"""Write the newest form of one record."""
+
+DELETE_RECORD: Final = "DELETE FROM records WHERE kind = ? AND id = ?"
+"""Remove one record."""
+
+KEEP_VALUE: Final = """
+INSERT INTO secrets (workload, name, value) VALUES (?, ?, ?)
+ON CONFLICT (workload, name) DO UPDATE SET value = excluded.value
+"""
+"""Keep one secret value of a workload."""
+
+DROP_SECRETS: Final = "DELETE FROM secrets WHERE workload = ?"
+"""Delete all secret values of a workload."""
+
+SET_CHAIN: Final = "UPDATE chain SET size = ?, frontier = ?, root = ? WHERE one = 1 AND size = ?"
+"""Move the head of the log; changes nothing if the log is not where this process left it."""
+
+GET_CHAIN: Final = "SELECT size, frontier, root FROM chain WHERE one = 1"
+"""The head of the log and what appending to it needs."""
+
+COUNT_EVENTS: Final = "SELECT coalesce(max(seq) + 1, 0) FROM events"
+"""How long the log is by its last entry; must equal the head's size."""
+
+LIVE_RECORDS: Final = """
+SELECT kind, id, tenant, phase, parent, body FROM records WHERE live = 1 AND kind = ? ORDER BY id
+"""
+"""The records of one kind that are loaded into memory at start."""
+
+GET_RECORD: Final = "SELECT body FROM records WHERE kind = ? AND id = ?"
+"""One record."""
+
+EVENTS: Final = "SELECT body FROM events WHERE seq >= ? AND seq < ? ORDER BY seq"
+"""A range of the log, as hashed."""
+
+SECRETS: Final = "SELECT name, value FROM secrets WHERE workload = ?"
+"""The secret values of one workload."""
+
+PURGE_IDEMPOTENCY: Final = "DELETE FROM records WHERE kind = 'idempotency' AND id < ?"
+"""Forget idempotency keys that are older than anybody repeats a request."""
+
+
+def list_records(query: Query) -> tuple[str, list[str | int]]:
+    """Return the statement and its parameters for one page of `query`: bodies, ids descending.
+
+    Terms are written so that exactly one index fits: the parent's, else the tenant's, else the phase's (one
+    page of each phase, merged), else that of live records, else the key. Literal terms such as `tenant != ''`
+    admit a partial index, a `+` before a column keeps its index out.
+    """
+    where, values = ["kind = ?"], list[str | int]([query.kind])
+    if query.parent:
+        where.append("parent = ? AND parent != ''")
+        values.append(query.parent)
+    if query.tenant:
+        where.append("+tenant = ?" if query.parent else "tenant = ? AND tenant != ''")
+        values.append(query.tenant)
+    if query.before:
+        where.append("id < ?")
+        values.append(query.before)
+    by_phase = bool(query.phases) and not query.parent and not query.tenant
+    if query.live is not None:
+        other = query.parent or query.tenant or query.phases
+        where.append(f"{'+' if other else ''}live = {int(query.live)}")
+    if query.phases and not by_phase:
+        where.append(f"+phase IN ({', '.join('?' * len(query.phases))})")
+        values += query.phases
+    if not by_phase:
+        return _page("body", " AND ".join(where)), [*values, query.limit]
+    where.append("phase = ? AND phase != ''")
+    one = f"SELECT * FROM ({_page('id, body', ' AND '.join(where))})"  # noqa: S608 - constants of this file
+    phases = sorted(set(query.phases))
+    merged = " UNION ALL ".join([one] * len(phases))
+    each = [value for phase in phases for value in (*values, phase, query.limit)]
+    statement = f"SELECT body FROM ({merged}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - as above
+    return statement, [*each, query.limit]
+
+
+def _page(columns: str, where: str) -> str:
+    return f"SELECT {columns} FROM records WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - as above
