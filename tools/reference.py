@@ -60,12 +60,121 @@ def events() -> list[Entry]:
     ]
 
 
-def _summary(cls: ast.ClassDef) -> str:
-    return " ".join((ast.get_docstring(cls) or "").split())
+def errors() -> list[Entry]:
+    """Tokens of problem documents: what an answer of the API says instead of doing its work."""
+    return [
+        Entry(group="", name=ast.literal_eval(statement.value), description=_summary(cls))
+        for cls in _classes("runtime/errors.py")
+        for statement in cls.body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "token"
+    ]
 
 
-KINDS: dict[str, Callable[[], list[Entry]]] = {"reasons": reasons, "events": events}
+def settings() -> list[Entry]:
+    """Fields of every class whose name ends in `Settings`."""
+    return [
+        Entry(
+            group=f"{cls.name}: {_summary(cls)}",
+            name=statement.target.id,
+            description=_with_default(statement, text),
+        )
+        for _, tree in _trees()
+        for cls in ast.walk(tree)
+        if isinstance(cls, ast.ClassDef) and cls.name.endswith("Settings")
+        for statement, text in _docstrings(cls.body)
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    ]
+
+
+def metrics() -> list[Entry]:
+    """Prometheus metrics: every call that names one, with the help text beside the name."""
+    return [
+        Entry(group="", name=name, description=text)
+        for call, kind in _calls()
+        if kind.removesuffix("MetricFamily") in {"Counter", "Gauge", "Histogram", "Summary", "Info"}
+        for name, text in [_two_strings(call)]
+        if name
+    ]
+
+
+def verbs() -> list[Entry]:
+    """Verbs of the command line: every `add_parser` with its help."""
+    return [
+        Entry(group="", name=f"tawtin {name}", description=text)
+        for call, kind in _calls("cli")
+        if kind == "add_parser"
+        for name, text in [_two_strings(call, keyword="help")]
+        if name
+    ]
+
+
+def routes() -> list[Entry]:
+    """Routes of the API: every `Route`, with the docstring of its handler."""
+    found: list[Entry] = []
+    for _, tree in _trees("web"):
+        handlers = {
+            node.name: _summary(node)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        }
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Name(id="Route"), args=[ast.Constant(value=str(path)), handler, *_]):
+                    methods = [
+                        ast.literal_eval(word.value) for word in node.keywords if word.arg == "methods"
+                    ]
+                    verb = " ".join(methods[0]) if methods else "GET"
+                    text = handlers.get(ast.unparse(handler).rpartition(".")[2], "")
+                    found.append(Entry(group="", name=f"{verb} {path}", description=text))
+                case _:
+                    pass
+    return found
+
+
+def _trees(folder: str = "") -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        yield path, ast.parse(path.read_text())
+
+
+def _calls(folder: str = "") -> Iterator[tuple[ast.Call, str]]:
+    for _, tree in _trees(folder):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                yield node, ast.unparse(node.func).rpartition(".")[2]
+
+
+def _two_strings(call: ast.Call, keyword: str = "documentation") -> tuple[str, str]:
+    """The first argument and the second, or the one named `keyword`, where they are plain strings."""
+    values = [*call.args[:2], *(word.value for word in call.keywords if word.arg == keyword)]
+    texts = [
+        value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)
+    ]
+    return (texts[0], " ".join(texts[1].split()) if len(texts) > 1 else "") if texts else ("", "")
+
+
+def _with_default(field: ast.AnnAssign, text: str) -> str:
+    if not text or field.value is None:
+        return text
+    return f"{text} Default: `{ast.unparse(field.value)}`."
+
+
+def _summary(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    return " ".join((ast.get_docstring(node) or "").split())
+
+
+KINDS: dict[str, Callable[[], list[Entry]]] = {
+    "reasons": reasons,
+    "events": events,
+    "errors": errors,
+    "settings": settings,
+    "metrics": metrics,
+    "cli": verbs,
+    "api": routes,
+}
 """Page in docs/reference -> what it must contain."""
+
+SOURCES = {"cli": "cli/main.py", "api": "web/app.py", "metrics": "web/metrics.py"}
+"""Where a kind begins, for those whose list would be empty without that module."""
 
 
 def _cell(text: str) -> str:
@@ -91,7 +200,7 @@ def write_all(folder: Path) -> None:
     """Write one file a kind, which the page of the same name includes."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, listed in KINDS.items():
-        (folder / f"{kind}.md").write_text(markdown(listed()))
+        (folder / f"{kind}.md").write_text(markdown(listed()) or "(none yet)\n")
 
 
 if __name__ == "__main__":
