@@ -1,0 +1,25 @@
+"""The verbs: where each lives, and what it does in a few words. The only place to touch when one is added."""
+
+from __future__ import annotations
+
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "write the settings of a new factory"),
+    "doctor": ("doctor", "check this machine, and say how to mend what is wrong"),
+    "up": ("up", "run the factory"),
+    "run": ("run", "submit a workload and follow it"),
+    "ps": ("ps", "list workloads"),
+    "show": ("workloads", "show one workload, its runs and its outputs"),
+    "logs": ("workloads", "print or follow the log of a workload"),
+    "cancel": ("workloads", "end a workload"),
+    "retry": ("workloads", "submit a finished workload again"),
+    "explain": ("explain", "say why a workload waits, or what a spec would do"),
+    "capacity": ("capacity", "show nodes, and what is free; take a node out and back"),
+    "tenant": ("tenant", "create, list, change and close tenants"),
+    "key": ("key", "create, list and revoke keys"),
+    "quota": ("quota", "show and set what a tenant may hold"),
+    "usage": ("usage", "show what tenants used, and its price"),
+    "artifacts": ("artifacts", "list, fetch, upload and drop artifacts"),
+    "version": ("misc", "print the version of this command and of the factory"),
+    "completion": ("misc", "print a completion script for a shell"),
+}
+"""Verb -> (module of this package that has `VERBS[verb]`, summary)."""
