@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test lint docs pytest bench soak lock format clean
+.PHONY: help demo test lint ruff imports types docs pytest bench soak lock format clean
 
 PY := .venv/bin/python
 SEEDS ?= 500
@@ -33,9 +33,16 @@ demo: .make/python .make/system-demo
 test: .make/python .make/system-test
 	@$(MAKE) --no-print-directory --keep-going lint docs pytest
 
-lint: .make/python
-	@echo '== ruff'; .venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet
+lint: ruff imports types
+
+ruff: .make/python
+	@echo '== ruff'; .venv/bin/ruff check --quiet --output-format=concise
+	@.venv/bin/ruff format --check --quiet
+
+imports: .make/python
 	@echo '== import contracts'; .venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter
+
+types: .make/python
 	@echo '== types'; .venv/bin/basedpyright
 
 docs: .make/python
