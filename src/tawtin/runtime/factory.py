@@ -88,6 +88,8 @@ class Factory:
         self.moved = True
         """Something happened that the next pass of `decide` may answer to."""
         self._metered_ms: dict[str, int] = {}
+        self._anchor = (state.time_ms, clock.monotonic_ms())
+        """A recorded time and what the monotonic clock showed then; where a clock that stepped back is made up for."""
         self._clear()
 
     def _clear(self) -> None:
@@ -102,8 +104,17 @@ class Factory:
     # --- time and staging ---------------------------------------------------------------------------------------
 
     def now_ms(self) -> int:
-        """The time of the next entry: the clock's, but never before what is recorded already."""
-        return max(self.clock.now_ms(), self.state.time_ms)
+        """The time of the next entry: the clock's, but never before what is recorded already.
+
+        While the clock is behind what is recorded (it was set back), time goes on at half speed until the clock has
+        caught up, so that pauses and limits still come to their end.
+        """
+        now, tick = self.clock.now_ms(), self.clock.monotonic_ms()
+        anchor_ms, anchor_tick = self._anchor
+        slowed = anchor_ms + (tick - anchor_tick) // 2
+        if now >= slowed:
+            self._anchor = (now, tick)
+        return max(now, slowed, self.state.time_ms)
 
     @property
     def staged(self) -> bool:
@@ -146,6 +157,7 @@ class Factory:
         """Hand out what was staged since the last call, or None."""
         if not self.staged:
             return None
+        stopping = {stop.run for stop in self._stop}
         step = Step(
             batch=Batch(
                 entries=tuple(self._entries),
@@ -153,7 +165,11 @@ class Factory:
                 secrets_put=tuple(self._secrets_put),
                 secrets_drop=tuple(self._secrets_drop),
             ),
-            effects=Effects(ensure=tuple(self._ensure), stop=tuple(self._stop), forget=tuple(self._forget)),
+            effects=Effects(
+                ensure=tuple(order for order in self._ensure if order.run not in stopping),
+                stop=tuple(self._stop),
+                forget=tuple(self._forget),
+            ),
             subjects=tuple(self._subjects),
         )
         self._clear()
@@ -164,9 +180,21 @@ class Factory:
     def resume(self) -> None:
         """Tell the engine again everything that should be so: after a start, nobody knows what it was told."""
         for run in self.state.runs.values():
+            self._tell_again(run)
+
+    def again(self, before_ms: int) -> None:
+        """Tell the engine again of runs that were placed, or ordered to stop, before this time and did not obey yet."""
+        for run in self.state.runs.values():
+            asked_ms = run.placed_ms if run.stop is None else (run.stop_asked_ms or 0)
+            if asked_ms < before_ms and (run.stop is not None or run.state is RunState.PLACED):
+                self._tell_again(run)
+
+    def _tell_again(self, run: Run) -> None:
+        """A run that is to stop is not started for that; an engine that never heard of it says so and ends it."""
+        if run.stop is None:
             self._ensure.append(self.order(run))
-            if run.stop is not None:
-                self._stop.append(self.stop_request(run))
+        else:
+            self._stop.append(self.stop_request(run))
 
     def order(self, run: Run) -> RunOrder:
         """What the engine needs to start this run; secret values are added by whoever may read them."""
@@ -299,7 +327,7 @@ class Factory:
         for name, reported in seen.items():
             known = self.state.nodes.get(name)
             drained = known is not None and known.health is NodeHealth.DRAINING
-            keep = drained and reported.health is NodeHealth.READY
+            keep = drained and reported.health in {NodeHealth.READY, NodeHealth.SICK}
             node = msgspec.structs.replace(reported, health=NodeHealth.DRAINING) if keep else reported
             if known != node:
                 self.stage(NodePut(node=node))

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from tawtin.model.base import Record
-from tawtin.model.workload import RunState
 from tawtin.ports import JournalError, Query
 from tawtin.runtime.errors import Full, ServiceError, Unavailable
-from tawtin.runtime.factory import Effects, Factory
+from tawtin.runtime.factory import Factory
 from tawtin.runtime.rows import decode, load
 
 if TYPE_CHECKING:
@@ -28,10 +27,11 @@ if TYPE_CHECKING:
     from tawtin.model.idempotency import Remembered
     from tawtin.model.site import Site
     from tawtin.ports import Clock, Engine, Entropy, Journal, Report
-    from tawtin.runtime.factory import Step
+    from tawtin.runtime.factory import Effects, Step
 
 log = logging.getLogger("tawtin.live")
 T = TypeVar("T")
+PURGE_EVERY_MS: Final = 3_600_000
 
 
 class LiveSettings(Record, frozen=True, kw_only=True):
@@ -49,6 +49,8 @@ class LiveSettings(Record, frozen=True, kw_only=True):
     """How often the usage of a running run is recorded."""
     retry_ms: int = 1_000
     """Pause before the journal is tried again after it failed."""
+    idempotency_ms: int = 86_400_000
+    """How long an idempotency key is remembered."""
 
 
 class Stats(msgspec.Struct, kw_only=True):
@@ -196,18 +198,22 @@ class Live:
             try:
                 self._hear()
                 self._pass(loop)
+                step = self.factory.take()
             except Exception:
                 log.exception("a pass failed; what was staged is taken back and read again from the journal")
                 await self._take_back(Unavailable("the factory failed to decide and started over; try again"))
                 await asyncio.sleep(self.settings.retry_ms / 1000)
+                self._dirty.set()
                 continue
-            step = self.factory.take()
-            if step is not None:
+            if step is None:
+                self._unconfirmed.clear()
+            else:
                 await self._commit(loop, step)
 
     def _hear(self) -> None:
-        for report in self.engine.reports():
-            self._unconfirmed.append(report)
+        news = self.engine.reports()
+        self._unconfirmed.extend(news)
+        for report in news:
             self.factory.report(report)
 
     def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -233,9 +239,8 @@ class Live:
         try:
             if step.batch.entries or step.batch.rows:
                 await loop.run_in_executor(self._commit_thread, self.journal.commit, step.batch)
-        except JournalError as error:
-            self._inflight = None
-            await self._journal_failed(error, cycle)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what of the transaction is stored
+            await self._journal_failed(error)
             return
         self._inflight = None
         self._failed = None
@@ -249,16 +254,14 @@ class Live:
         loop.run_in_executor(self._engine_thread, self._tell, step.effects)
         self._publish(step.subjects)
 
-    async def _journal_failed(self, error: JournalError, cycle: asyncio.Future[None]) -> None:
+    async def _journal_failed(self, error: Exception) -> None:
         self.stats.commit_failures += 1
         log.error("the journal did not take a transaction: %s", error)
         kind: ServiceError = (
             Full(f"the factory's storage is full ({error}): nothing new is accepted until there is space")
-            if error.full
+            if isinstance(error, JournalError) and error.full
             else Unavailable(f"the factory's journal failed ({error}): try again")
         )
-        if not cycle.done():
-            cycle.set_exception(kind)
         await self._take_back(kind)
         self._failed = kind
         await asyncio.sleep(self.settings.retry_ms / 1000)
@@ -266,18 +269,33 @@ class Live:
         self._dirty.set()
 
     async def _take_back(self, error: ServiceError) -> None:
-        """Forget what is not durable: read the state again, and hear again what the engine said since."""
-        cycle, self._pending = self._pending, None
-        if cycle is not None and not cycle.done():
-            cycle.set_exception(error)
+        """Forget what is not durable: read the state again, and hear again what the engine said since.
+
+        Nobody who waits is woken before the state is read again, so that nobody looks at what was taken back.
+        """
         self._failed = error
-        await self._load()
+        while True:
+            try:
+                await self._load()
+                break
+            except Exception:
+                log.exception("the journal cannot be read; it is tried again")
+                await asyncio.sleep(self.settings.retry_ms / 1000)
+        cycles = (self._inflight, self._pending)
+        self._inflight = self._pending = None
+        for cycle in cycles:
+            if cycle is not None and not cycle.done():
+                cycle.set_exception(error)
         self._failed = None
         self.factory.resume()
         heard, self._unconfirmed = self._unconfirmed, []
         for report in heard:
-            self._unconfirmed.append(report)
-            self.factory.report(report)
+            try:
+                self.factory.report(report)
+            except Exception:
+                log.exception("what the engine said of run %s cannot be taken in; it is left out", report.run)
+            else:
+                self._unconfirmed.append(report)
 
     def _tell(self, effects: Effects) -> None:
         """Runs in the engine thread: carry out what is durable now."""
@@ -293,18 +311,21 @@ class Live:
             except Exception:
                 log.exception("run %s could not be stopped; it is tried again", stop.run)
         for run in effects.forget:
-            self.engine.forget(run)
+            try:
+                self.engine.forget(run)
+            except Exception:
+                log.exception("run %s could not be forgotten; it is reported again after the next start", run)
 
     async def _watch_forever(self) -> None:
         """Every so often: look at the nodes, at workloads whose pause is over, and at runs that never started."""
-        nodes_due_ms = 0
+        nodes_due_ms = purge_due_ms = 0
         while True:
             await asyncio.sleep(self.settings.pass_gap_ms_max / 1000)
             now = self.clock.monotonic_ms()
             if now >= nodes_due_ms:
                 nodes_due_ms = now + self.settings.nodes_every_ms
                 await self._see_nodes()
-            self._again()
+            self.factory.again(self.factory.now_ms() - self.settings.ensure_again_ms)
             if len(self.state.workloads) > len(self.state.runs):
                 self.factory.moved = True
             self._dirty.set()
@@ -313,18 +334,6 @@ class Live:
         loop = asyncio.get_running_loop()
         nodes = await loop.run_in_executor(self._engine_thread, self.engine.nodes)
         self.factory.see_nodes(self.engine.name, nodes)
-
-    def _again(self) -> None:
-        late_ms = self.factory.now_ms() - self.settings.ensure_again_ms
-        runs = self.state.runs.values()
-        late = [run for run in runs if run.state is RunState.PLACED and run.placed_ms < late_ms]
-        stuck = [run for run in runs if run.stop_asked_ms is not None and run.stop_asked_ms < late_ms]
-        if late or stuck:
-            effects = Effects(
-                ensure=tuple(self.factory.order(run) for run in late),
-                stop=tuple(self.factory.stop_request(run) for run in stuck),
-            )
-            asyncio.get_running_loop().run_in_executor(self._engine_thread, self._tell, effects)
 
     # --- watching -----------------------------------------------------------------------------------------------
 

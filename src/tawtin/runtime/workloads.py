@@ -12,7 +12,7 @@ from tawtin.model.tenant import Scope
 from tawtin.model.views import LogChunk, Page, PlanView, Submitted, WaitingView, WorkloadView
 from tawtin.model.workload import Phase, Run, RunState, Workload, WorkloadSpec
 from tawtin.ports import Query
-from tawtin.runtime.errors import Conflict, NotFound, Refused, VersionMismatch
+from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
 from tawtin.runtime.live import Live
 from tawtin.runtime.rows import decode
 
@@ -94,12 +94,16 @@ class Workloads(Live):
             msg = f"the idempotency key `{known.key}` was used for another request: take a new key"
             raise Conflict(msg)
         await self.settle()
-        if (known.tenant, known.key) not in self.state.remembered and not await self.in_thread(
-            self.journal.get, "idempotency", f"{known.tenant}/{known.key}"
-        ):
+        kept = self.state.remembered.get((known.tenant, known.key))
+        if kept is None:
+            body = await self.in_thread(self.journal.get, "idempotency", f"{known.tenant}/{known.key}")
+            kept = decode("idempotency", body) if body is not None else None
+        if kept is None:
             self.check()
             msg = f"the first request with the idempotency key `{known.key}` was not kept: send it again"
-            raise Conflict(msg)
+            raise Unavailable(msg)
+        if kept != known:
+            return await self._answer_again(kept, request_sha256)
         return Submitted(workloads=tuple([await self._workload(each) for each in known.workloads]))
 
     async def plan(
