@@ -143,8 +143,8 @@ class Journal(Protocol):
         """The secret values of one workload, by name."""
         ...
 
-    def purge_idempotency(self, before_id: str) -> int:
-        """Delete idempotency rows whose id sorts below; return how many."""
+    def purge_idempotency(self, before: str) -> int:
+        """Delete idempotency rows whose `phase`, which holds their time, sorts below; return how many."""
         ...
 
     def close(self) -> None:

@@ -109,12 +109,12 @@ class MemoryJournal:
             self._refuse_if_closed()
             return dict(self._secrets.get(workload, {}))
 
-    def purge_idempotency(self, before_id: str) -> int:
-        """Delete idempotency rows whose id sorts below; return how many."""
+    def purge_idempotency(self, before: str) -> int:
+        """Delete idempotency rows whose `phase`, which holds their time, sorts below; return how many."""
         with self._turn:
             self._refuse_if_closed()
             rows = self._rows["idempotency"]
-            old = [id for id in rows if id < before_id]
+            old = [id for id in rows if rows[id].phase < before]
             for id in old:
                 del rows[id]
             return len(old)

@@ -188,12 +188,12 @@ class SqliteJournal:
         with self._reading() as read:
             return {name: value.decode() for name, value in read.execute(queries.SECRETS, (workload,))}
 
-    def purge_idempotency(self, before_id: str) -> int:
-        """Delete idempotency rows whose id sorts below; return how many."""
+    def purge_idempotency(self, before: str) -> int:
+        """Delete idempotency rows whose `phase`, which holds their time, sorts below; return how many."""
         with self._commit_turn:
             self._refuse_if_unfit()
             try:
-                return self._writer.execute(queries.PURGE_IDEMPOTENCY, (before_id,)).rowcount
+                return self._writer.execute(queries.PURGE_IDEMPOTENCY, (before,)).rowcount
             except sqlite3.Error as error:
                 raise explain(error, self._path) from error
 

@@ -1,0 +1,172 @@
+"""Settings: one `factory.toml`, read once at start.
+
+Every field has a default but the factory's name and country. A wrong one is named with its line, and nothing starts.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from tawtin.engines.local.settings import LocalSettings
+from tawtin.model.base import Record
+from tawtin.model.money import Minor
+from tawtin.runtime.live import LiveSettings
+from tawtin.web.settings import WebSettings
+
+FILE = "factory.toml"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names file, line and field."""
+
+
+class FactorySettings(Record, frozen=True, kw_only=True):
+    """`[factory]`: what this factory is."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
+    """Shown to people and to other factories."""
+    country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+    """ISO 3166-1 alpha-2 of the country whose soil it stands on."""
+    operator: str = ""
+    """The legal entity that runs it."""
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "MAD"
+    """ISO 4217; prices and budgets are in its minor units."""
+
+
+class OwnerSettings(Record, frozen=True, kw_only=True):
+    """`[owner]`: the factory's own tenant, made at the first start."""
+
+    tenant: str = "owner"
+    """Its id."""
+    name: str = ""
+    """Its name."""
+    network: bool = True
+    """Whether its workloads may ask for the network."""
+
+
+class PriceSettings(Record, frozen=True, kw_only=True):
+    """`[prices]`: what an hour costs, in minor units."""
+
+    cpu_hour: Minor = 0
+    """One processor for one hour."""
+    gpu_hour: dict[str, Minor] = {}
+    """One GPU for one hour, by model; `"*"` prices every other one."""
+
+
+class StoreSettings(Record, frozen=True, kw_only=True):
+    """`[store]`: where state and bytes are kept."""
+
+    journal: str = ""
+    """`sqlite:///path` or `postgresql://...`; empty is `journal.db` in the data folder."""
+    artifacts: str = ""
+    """`file:///path` or `s3://bucket/prefix`; empty is `artifacts` in the data folder."""
+
+
+class TelemetrySettings(Record, frozen=True, kw_only=True):
+    """`[telemetry]`: what the factory says of itself."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious line that is written."""
+    log_format: Literal["text", "json"] = "text"
+    """`text` for people, `json` for machines: one object a line."""
+    otlp_endpoint: str = ""
+    """Where OpenTelemetry traces are sent (OTLP over HTTP); empty sends none. Needs `tawtin[otel]`."""
+
+
+class PolicySettings(Record, frozen=True, kw_only=True):
+    """`[policy]`: how decisions are made."""
+
+    preemption: bool = True
+    """Whether work of higher priority may interrupt work of lower priority."""
+    backoff_ms: int = 1_000
+    """Pause before a run that was interrupted, but not preempted, is tried again; it doubles each time."""
+    backoff_ms_max: int = 300_000
+    """Longest such pause."""
+    run_guess_ms: int = 3_600_000
+    """How long a run without a maximum duration is taken to last when starts are estimated."""
+
+
+class Settings(Record, frozen=True, kw_only=True):
+    """All of `factory.toml`."""
+
+    data: str = "data"
+    """The folder for everything the factory keeps, relative to this file."""
+    factory: FactorySettings
+    owner: OwnerSettings = OwnerSettings()
+    prices: PriceSettings = PriceSettings()
+    policy: PolicySettings = PolicySettings()
+    store: StoreSettings = StoreSettings()
+    api: WebSettings = WebSettings()
+    pace: LiveSettings = LiveSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    local: LocalSettings = LocalSettings()
+
+
+def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settings:
+    """Read `factory.toml` at `path` (the file, or the folder that holds it).
+
+    `overrides` are dotted names and TOML values, such as `{"api.port": "0"}`. Raises SettingsError.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"no settings at `{file}` ({error}): make them with `tawtin init`"
+        raise SettingsError(msg) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{file}: {error}"
+        raise SettingsError(msg) from error
+    for name, value in (overrides or {}).items():
+        _override(table, name, value)
+    try:
+        settings = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        msg = f"{file}{_line(text, str(error))}: {_plain(str(error))}"
+        raise SettingsError(msg) from error
+    data = (file.parent / settings.data).resolve()
+    return msgspec.structs.replace(settings, data=str(data))
+
+
+def _override(table: dict[str, Any], name: str, value: str) -> None:
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *parents, last = name.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+    table[last] = parsed
+
+
+def _plain(message: str) -> str:
+    """The message with the field first: `api.port: expected int, got str`."""
+    text, _, place = message.partition(" - at `$.")
+    field = place.rstrip("`")
+    text = text[:1].lower() + text[1:]
+    return f"{field}: {text}" if field else text
+
+
+def _line(text: str, message: str) -> str:
+    """`:12` for the line on which the field stands, or nothing where it cannot be told."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    place = message.partition(" - at `$.")[2].rstrip("`")
+    *tables, last = [*filter(None, place.split("."))] or [""]
+    if unknown:
+        tables, last = [*tables, last] if last else [], unknown.group(1)
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.fullmatch(r"\s*\[+\s*([^\]]+?)\s*\]+\s*(#.*)?", line)
+        if header:
+            here = header.group(1)
+            if here == ".".join([*tables, last]):
+                return f":{number}"
+        elif here == ".".join(tables) and re.match(rf"\s*\"?{re.escape(last)}\"?\s*=", line):
+            return f":{number}"
+    return ""

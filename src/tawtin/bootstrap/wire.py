@@ -1,0 +1,150 @@
+"""Makes a running factory out of settings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tawtin.engines.local.engine import LocalEngine
+from tawtin.model.site import Site
+from tawtin.model.tenant import Tenant
+from tawtin.runtime.service import Service
+from tawtin.runtime.system import SystemClock, SystemEntropy
+from tawtin.store.artifacts import BlobArtifacts
+from tawtin.store.open import open_blobs, open_journal
+from tawtin.web.app import create_app
+from tawtin.web.serve import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tawtin.bootstrap.settings import Settings
+    from tawtin.ports import Journal
+
+OWNER_KEY = "owner.key"
+ADDRESS = "address.json"
+
+
+def journal_url(settings: Settings) -> str:
+    """Where the journal is."""
+    return settings.store.journal or f"sqlite:///{Path(settings.data, 'journal.db')}"
+
+
+def artifacts_url(settings: Settings) -> str:
+    """Where artifacts are."""
+    return settings.store.artifacts or f"file:///{Path(settings.data, 'artifacts')}"
+
+
+def site_of(settings: Settings, *, isolated: bool) -> Site:
+    """The facts that decisions depend on."""
+    return Site(
+        name=settings.factory.name,
+        country=settings.factory.country,
+        operator=settings.factory.operator,
+        currency=settings.factory.currency,
+        minor_per_gpu_hour=settings.prices.gpu_hour,
+        minor_per_cpu_hour=settings.prices.cpu_hour,
+        isolated=isolated,
+        preemption=settings.policy.preemption,
+        backoff_ms=settings.policy.backoff_ms,
+        backoff_ms_max=settings.policy.backoff_ms_max,
+        run_guess_ms=settings.policy.run_guess_ms,
+    )
+
+
+def prepare_data(settings: Settings) -> Path:
+    """Make the data folder, for its owner's eyes only."""
+    data = Path(settings.data)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return data
+
+
+def open_service(settings: Settings, journal: Journal) -> Service:
+    """Wire a factory; nothing happens before its `start`."""
+    data = prepare_data(settings)
+    blobs = open_blobs(artifacts_url(settings))
+    root = settings.local.root or str(data / "engine")
+    engine = LocalEngine(msgspec.structs.replace(settings.local, root=root), BlobArtifacts(blobs))
+    return Service(
+        site=site_of(settings, isolated=engine.isolated()),
+        journal=journal,
+        engine=engine,
+        blobs=blobs,
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+        settings=settings.pace,
+    )
+
+
+async def start_service(settings: Settings) -> Service:
+    """Start a factory: open the journal, adopt what runs, and at the very first start make the owner's key."""
+    prepare_data(settings)
+    journal = await asyncio.to_thread(open_journal, journal_url(settings))
+    try:
+        service = open_service(settings, journal)
+        await service.start()
+    except BaseException:
+        journal.close()
+        raise
+    owner = settings.owner
+    key = await service.found(Tenant(id=owner.tenant, name=owner.name, network=owner.network))
+    if key is not None:
+        # the file comes first: a key that is recorded but was never shown would lock everybody out
+        _write_private(Path(settings.data, OWNER_KEY), key.secret + "\n")
+        await service.durable()
+    return service
+
+
+async def run_factory(
+    settings: Settings, stop: asyncio.Event, announce: Callable[[str, Service], None] | None = None
+) -> None:
+    """Run a factory until `stop` is set; then let go of it, and its runs go on.
+
+    `announce` is called once with the address that it listens on. That address is also in `address.json` of the data
+    folder while it runs.
+    """
+    service = await start_service(settings)
+    address_file = Path(settings.data, ADDRESS)
+
+    def up(url: str) -> None:
+        _write_private(address_file, json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        if announce is not None:
+            announce(url, service)
+
+    try:
+        await serve(create_app(service, settings.api), settings.api, stop, up)
+    finally:
+        address_file.unlink(missing_ok=True)
+        await service.stop()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[str]:
+    """A factory inside this event loop, for tests and notebooks; yields its address."""
+    stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(run_factory(settings, stop, lambda url, _: address.set_result(url)))
+    try:
+        await asyncio.wait([task, address], return_when=asyncio.FIRST_COMPLETED)
+        yield (
+            task.result() if task.done() else address.result()
+        )  # a task that is done already raises its error
+    finally:
+        stop.set()
+        await task
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
