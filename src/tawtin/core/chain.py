@@ -1,8 +1,8 @@
-"""The Merkle tree of RFC 9162, section 2.1: append, root, proofs of inclusion and of consistency, and their verification.
+"""The Merkle tree of RFC 9162, section 2.1: append, root, proofs of inclusion and of consistency.
 
-A log of any length is carried as a `Chain`: its size and the roots of its complete subtrees, largest first, one for each
-bit that is set in the size (at most 64 hashes). That is all that appending needs. Proofs are made from the hashes of the
-leaves and checked from hashes alone.
+A log of any length is carried as a `Chain`: its size and the roots of its complete subtrees, largest first,
+one for each bit that is set in the size (at most 64 hashes). That is all that appending needs. Proofs are
+made from the hashes of the leaves and checked from hashes alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Chain(Record, frozen=True, kw_only=True):
     size: int = 0
     """Leaves."""
     frontier: tuple[bytes, ...] = ()
-    """Roots of the complete subtrees from left to right, one for each bit set in `size`, highest bit first."""
+    """Roots of the complete subtrees, left to right: one for each bit set in `size`, highest first."""
 
     def extended(self, leaves: Iterable[bytes]) -> Chain:
         """Return the chain after these leaf hashes."""
@@ -63,7 +63,7 @@ class Chain(Record, frozen=True, kw_only=True):
 
 
 def unpack_chain(size: int, frontier: bytes) -> Chain:
-    """Return the chain that `Chain.packed` wrote. Raises ValueError if the number of hashes does not fit the size."""
+    """Return the chain that `Chain.packed` wrote. Raises ValueError if the bytes do not fit the size."""
     if size < 0 or len(frontier) != size.bit_count() * HASH_BYTES:
         msg = f"a log of {size} entries has no frontier of {len(frontier)} bytes"
         raise ValueError(msg)
@@ -95,8 +95,8 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
 def consistency_proof(leaves: Sequence[bytes], earlier: int) -> tuple[bytes, ...]:
     """Return the hashes that show the first `earlier` leaves to be a prefix of all `leaves` (hashes).
 
-    RFC 9162, 2.1.4.1; empty when both trees are the same or the earlier one is empty. Raises ValueError if `earlier` is
-    beyond the leaves.
+    RFC 9162, 2.1.4.1; empty when both trees are the same or the earlier one is empty. Raises ValueError if
+    `earlier` is beyond the leaves.
     """
     if not 0 <= earlier <= len(leaves):
         msg = f"a log of {len(leaves)} entries was never {earlier} long"
@@ -141,9 +141,7 @@ def includes(*, root: bytes, size: int, index: int, leaf: bytes, proof: Sequence
     return last == 0 and got == root
 
 
-def continues(
-    *, earlier: int, earlier_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
-) -> bool:
+def continues(*, earlier: int, earlier_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> bool:
     """Whether `proof` shows that the tree of `size` leaves begins with the tree of `earlier` leaves.
 
     RFC 9162, 2.1.4.2. Every log continues the empty one, whose root is `EMPTY_ROOT`.

@@ -51,7 +51,7 @@ EVENTS: Final = "SELECT body FROM events WHERE seq >= ? AND seq < ? ORDER BY seq
 SECRETS: Final = "SELECT name, value FROM secrets WHERE workload = ?"
 """The secret values of one workload."""
 
-PURGE_IDEMPOTENCY: Final = "DELETE FROM records WHERE kind = 'idempotency' AND id < ?"
+PURGE_IDEMPOTENCY: Final = "DELETE FROM records WHERE kind = 'idempotency' AND phase < ?"
 """Forget idempotency keys that are older than anybody repeats a request."""
 
 
@@ -82,13 +82,13 @@ def list_records(query: Query) -> tuple[str, list[str | int]]:
     if not by_phase:
         return _page("body", " AND ".join(where)), [*values, query.limit]
     where.append("phase = ? AND phase != ''")
-    one = f"SELECT * FROM ({_page('id, body', ' AND '.join(where))})"  # noqa: S608 - constants of this file
+    one = f"SELECT * FROM ({_page('id, body', ' AND '.join(where))})"  # noqa: S608 - of constants alone
     phases = sorted(set(query.phases))
     merged = " UNION ALL ".join([one] * len(phases))
     each = [value for phase in phases for value in (*values, phase, query.limit)]
-    statement = f"SELECT body FROM ({merged}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - as above
+    statement = f"SELECT body FROM ({merged}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - of constants alone
     return statement, [*each, query.limit]
 
 
 def _page(columns: str, where: str) -> str:
-    return f"SELECT {columns} FROM records WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - as above
+    return f"SELECT {columns} FROM records WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - the same
