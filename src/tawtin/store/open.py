@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tawtin.ports import Journal, JournalError
+from tawtin.ports import BlobError, Blobs, Journal, JournalError
 
 
 def open_journal(url: str) -> Journal:
@@ -30,6 +30,30 @@ def open_journal(url: str) -> Journal:
     raise JournalError(
         f"`{_without_password(url)}` names no journal; write `sqlite:///path/to/journal.db`, "
         "`postgresql://user@host/database` or `memory:`"
+    )
+
+
+def open_blobs(url: str) -> Blobs:
+    """Return the blob store at `url`.
+
+    `file:///path` is a folder at that absolute path, `s3://bucket/prefix?endpoint=https://host&region=name`
+    any store that speaks S3. Raises BlobError.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        from tawtin.store.blobs import LocalBlobs  # noqa: PLC0415
+
+        try:
+            return LocalBlobs(_file_path(url))
+        except JournalError as error:
+            raise BlobError(str(error)) from error
+    if scheme == "s3":
+        from tawtin.store.s3 import S3Blobs  # noqa: PLC0415
+
+        return S3Blobs(url)
+    raise BlobError(
+        f"`{_without_password(url)}` names no blob store; write `file:///path/to/folder` "
+        "or `s3://bucket/prefix?endpoint=https://host`"
     )
 
 
