@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from tawtin.model.artifact import Artifact
+from tawtin.model.artifact import Artifact, Manifest
 from tawtin.model.base import Record
+from tawtin.model.events import Entry
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
 from tawtin.model.resources import Node, Shape, Slot
@@ -145,3 +146,85 @@ class FieldError(Record, frozen=True, kw_only=True):
     """From 1; None where the input had no lines."""
     column: int | None = None
     file: str = ""
+
+
+# --- lists and small answers -----------------------------------------------------------------------------------------
+
+
+class WhoAmI(Record, frozen=True, kw_only=True):
+    """Who the factory takes the caller for, and which factory it is."""
+
+    key: str
+    tenant: str
+    scope: Scope
+    owner: bool = False
+    factory: str
+    country: str
+    version: str
+
+
+class KeyView(Record, frozen=True, kw_only=True):
+    """A key without anything that could prove it."""
+
+    id: str
+    tenant: str
+    name: str = ""
+    scope: Scope
+    created_ms: int = 0
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+    version: int = 1
+
+
+class Items(Record, Generic[T], frozen=True, kw_only=True):
+    """A whole list."""
+
+    items: tuple[T, ...]
+
+
+class EventPage(Record, frozen=True, kw_only=True):
+    """Entries of the log, oldest first."""
+
+    items: tuple[Entry, ...]
+    next: int
+    """Where to begin next time; equal to `start` where nothing followed."""
+
+
+class Explanation(Record, frozen=True, kw_only=True):
+    """Why a workload waits; `waiting` is absent if it does not."""
+
+    workload: str
+    waiting: WaitingView | None = None
+
+
+class ArtifactView(Record, frozen=True, kw_only=True):
+    """An artifact and its files."""
+
+    artifact: Artifact
+    manifest: Manifest
+
+
+class BlobKept(Record, frozen=True, kw_only=True):
+    """A blob that was kept."""
+
+    digest: str
+    size_bytes: int
+
+
+class LogPiece(Record, frozen=True, kw_only=True):
+    """A piece of a workload's log as it is streamed."""
+
+    epoch: int
+    """The run that wrote it."""
+    offset: int
+    """Bytes of that run before this piece."""
+    data: bytes
+    dropped: int = 0
+    """Bytes just before `offset` that are gone."""
+
+
+class LogEnd(Record, frozen=True, kw_only=True):
+    """Nothing more will be written."""
+
+    phase: str
+    exit_code: int | None = None

@@ -1,0 +1,158 @@
+"""What callers send: the bodies and the query parameters of the API, read by the server and written by the client."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from tawtin.model.artifact import Digest, Manifest
+from tawtin.model.base import Record
+from tawtin.model.resources import NodeHealth
+from tawtin.model.tenant import Quota, Scope, TenantKind
+from tawtin.model.workload import Phase, Residency, WorkloadSpec
+
+TenantId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Label = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Cursor = Annotated[str, msgspec.Meta(max_length=256)]
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+class Submission(Record, frozen=True, kw_only=True):
+    """A parsed spec, ready for the factory: no ranges, no local paths. `application/vnd.tawtin.submission+json`."""
+
+    spec: WorkloadSpec
+    array: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)] | None = None
+    """Indices of an array; None for one workload."""
+    secrets: dict[str, str] = {}
+    """A value for each name in `spec.secrets`."""
+
+
+class TenantNew(Record, frozen=True, kw_only=True):
+    """A tenant to be created."""
+
+    id: TenantId
+    name: Label = ""
+    kind: TenantKind = TenantKind.PRIVATE
+    network: bool = False
+    residency: Residency = Residency()
+    quota: Quota = Quota()
+
+
+class TenantChange(Record, frozen=True, kw_only=True):
+    """What can be changed about a tenant."""
+
+    name: Label = ""
+    kind: TenantKind = TenantKind.PRIVATE
+    network: bool = False
+    residency: Residency = Residency()
+    quota: Quota = Quota()
+    closed: bool = False
+
+
+class KeyNew(Record, frozen=True, kw_only=True):
+    """A key to be issued."""
+
+    tenant: TenantId | None = None
+    """Whose key it is; the caller's own tenant unless an admin says otherwise."""
+    name: Label = ""
+    scope: Scope = Scope.SUBMIT
+    expires_ms: Time | None = None
+
+
+class NodeChange(Record, frozen=True, kw_only=True):
+    """A node's new health."""
+
+    health: NodeHealth
+
+
+class Digests(Record, frozen=True, kw_only=True):
+    """Names of blobs."""
+
+    digests: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=100_000)]
+
+
+class ArtifactNew(Record, frozen=True, kw_only=True):
+    """An artifact to be kept; its blobs have been uploaded."""
+
+    manifest: Manifest
+    name: Label = ""
+    data_class: Label = msgspec.field(name="class", default="public")
+    origin: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?$")] = ""
+    """ISO 3166-1 alpha-2; empty is the factory's own country."""
+
+
+# --- query parameters ------------------------------------------------------------------------------------------------
+
+
+class NoQuery(Record, frozen=True, kw_only=True):
+    """No parameter is known here."""
+
+
+class ForTenant(Record, frozen=True, kw_only=True):
+    """Whom a request is about."""
+
+    tenant: TenantId | None = None
+    """The caller's own tenant unless an admin names another."""
+
+
+class WorkloadFilter(ForTenant, frozen=True, kw_only=True):
+    """Which workloads to list."""
+
+    phase: tuple[Phase, ...] = ()
+    """Comma-separated; any of them."""
+    array: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """The id of an array."""
+    before: Cursor = ""
+    """The cursor: only workloads older than this id."""
+    limit: PageSize = 100
+
+
+class ArtifactFilter(ForTenant, frozen=True, kw_only=True):
+    """Which artifacts to list."""
+
+    before: Cursor = ""
+    """The cursor: `next` of the page before."""
+    limit: PageSize = 100
+
+
+class EventRange(Record, frozen=True, kw_only=True):
+    """Which entries of the log to list, oldest first."""
+
+    start: Offset = 0
+    """The first sequence number to look at."""
+    limit: PageSize = 100
+
+
+class EventStart(Record, frozen=True, kw_only=True):
+    """Where to begin to follow the log."""
+
+    start: Offset | None = None
+    """A sequence number; without it, and without `Last-Event-ID`, only what happens from now on."""
+
+
+class LogRange(Record, frozen=True, kw_only=True):
+    """Which part of a log to read."""
+
+    epoch: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)] | None = None
+    """The run; without it the last one, and following goes on through later ones."""
+    offset: Offset = 0
+    """The first byte."""
+    tail: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | None = None
+    """Only the last so many lines; not together with `offset`."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1 << 40)] | None = None
+    """At most so many bytes; not together with `follow`."""
+    follow: bool = False
+    """Go on until the workload is over."""
+
+
+class UsageFilter(ForTenant, frozen=True, kw_only=True):
+    """Which accounts to list."""
+
+    month: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
+    """`YYYY-MM`; all months without it."""
