@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -11,6 +11,11 @@ from tawtin.model.base import Record
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Shape, Slot
+
+SANDBOX_HOME: Final = "/home/run"
+"""A run's private home, as it sees it."""
+SANDBOX_WORK: Final = "/home/run/work"
+"""A run's working folder, as it sees it; outputs are relative to it."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
