@@ -18,7 +18,7 @@ from tawtin.model.base import Record
 from tawtin.ports import JournalError, Query
 from tawtin.runtime.errors import Full, ServiceError, Unavailable
 from tawtin.runtime.factory import Factory
-from tawtin.runtime.rows import decode, load
+from tawtin.runtime.rows import decode, idempotency_time, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -325,10 +325,23 @@ class Live:
             if now >= nodes_due_ms:
                 nodes_due_ms = now + self.settings.nodes_every_ms
                 await self._see_nodes()
+            if now >= purge_due_ms:
+                purge_due_ms = now + PURGE_EVERY_MS
+                await self._purge()
             self.factory.again(self.factory.now_ms() - self.settings.ensure_again_ms)
             if len(self.state.workloads) > len(self.state.runs):
                 self.factory.moved = True
             self._dirty.set()
+
+    async def _purge(self) -> None:
+        before = idempotency_time(self.factory.now_ms() - self.settings.idempotency_ms)
+        loop = asyncio.get_running_loop()
+        try:
+            gone = await loop.run_in_executor(self._commit_thread, self.journal.purge_idempotency, before)
+        except JournalError as error:
+            log.warning("old idempotency keys stay for now: %s", error)
+        else:
+            log.debug("%d old idempotency keys were purged", gone)
 
     async def _see_nodes(self) -> None:
         loop = asyncio.get_running_loop()

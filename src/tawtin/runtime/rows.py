@@ -79,9 +79,14 @@ def _row(kind: str, row_id: str, record: Record | None) -> Row:
     if isinstance(record, Remembered):
         # the time stands where lists filter, so that old ones can be found and purged
         return Row(
-            kind=kind, id=row_id, tenant=record.tenant, phase=f"{record.at_ms:015d}", live=False, body=body
+            kind=kind, id=row_id, tenant=record.tenant, phase=idempotency_time(record.at_ms), live=False, body=body
         )
     return Row(kind=kind, id=row_id, body=body)
+
+
+def idempotency_time(at_ms: int) -> str:
+    """How a remembered key's time is written, so that earlier sorts below later."""
+    return f"{at_ms:015d}"
 
 
 def load(journal: Journal, site: Site) -> State:
