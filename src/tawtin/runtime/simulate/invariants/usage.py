@@ -1,0 +1,93 @@
+"""Invariant 4's local part: every millisecond that an ended run used is charged once, to its tenant, at its price."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from tawtin.model.events import RunEnded, RunMetered
+from tawtin.model.ids import workload_of
+from tawtin.runtime.simulate.invariants.base import Check
+from tawtin.runtime.simulate.words import Invariant
+
+if TYPE_CHECKING:
+    from tawtin.core.state import State
+    from tawtin.model.events import Entry
+    from tawtin.model.workload import Run, Usage
+
+HOUR_MS = 3_600_000
+
+
+def price(run: Run, usage: Usage) -> int:
+    """What a run costs, by the definition: GPU-hours and processor-hours held, rounded once, half upwards."""
+    gpus = Fraction(usage.gpu_ms * run.rate.minor_per_gpu_hour, HOUR_MS)
+    cpus = Fraction(run.shape.cpus_milli * len(run.slots) * usage.wall_ms, 1000 * HOUR_MS)
+    return int(gpus + cpus * run.rate.minor_per_cpu_hour + Fraction(1, 2))
+
+
+class UsageCheck(Check):
+    """Accounts against the sum over the machines' own records."""
+
+    invariant = Invariant.USAGE
+
+    def entry(self, entry: Entry) -> None:
+        """What is recorded of a run is what its machine recorded, and never more than that meanwhile."""
+        event = entry.event
+        if isinstance(event, RunEnded):
+            process = self.world.host.processes.get(event.run)
+            if process is not None and process.exit is not None and process.exit.usage != event.usage:
+                self.fail(
+                    f"{event.run} is charged for {event.usage} and its machine counted {process.exit.usage}"
+                )
+        elif isinstance(event, RunMetered):
+            process = self.world.host.processes[event.run]
+            truth = (
+                process.exit.usage
+                if process.exit
+                else self.world.host.usage(process, self.world.clock.true_ms)
+            )
+            if event.usage.wall_ms > truth.wall_ms:
+                self.fail(
+                    f"{event.run} is metered at {event.usage.wall_ms} ms and has run for {truth.wall_ms} ms"
+                )
+
+    def checkpoint(self) -> None:
+        """The accounts in memory."""
+        self._compare(self.world.state())
+
+    def end(self) -> None:
+        """The same once more, and what every workload is said to have spent."""
+        self._compare(self.world.state())
+        spent: Counter[str] = Counter()
+        for attempt in self.book.attempts.values():
+            if attempt.end is not None:
+                spent[workload_of(attempt.run.id)] += price(attempt.run, attempt.end.usage)
+        for name in self.book.works:
+            got = self.world.workload(name).spent_minor
+            if got != spent[name]:
+                self.fail(f"{name} is said to have spent {got} and its runs cost {spent[name]}")
+
+    def _compare(self, state: State) -> None:
+        want: dict[str, Counter[str]] = {}
+        for attempt in self.book.attempts.values():
+            if attempt.end is None:
+                continue
+            truth = self.world.host.processes[attempt.run.id].exit
+            usage = truth.usage if truth is not None else attempt.end.usage
+            sums = want.setdefault(attempt.run.tenant, Counter())
+            sums.update(runs=1, wall_ms=usage.wall_ms, cpu_ms=usage.cpu_ms, bytes_out=usage.bytes_out)
+            sums["cost_minor"] += price(attempt.run, usage)
+            if usage.gpu_ms:
+                sums[f"gpu_ms {usage.gpu_model}"] += usage.gpu_ms
+        got: dict[str, Counter[str]] = {}
+        for account in state.accounts.values():
+            sums = got.setdefault(account.tenant, Counter())
+            for name in ("runs", "wall_ms", "cpu_ms", "bytes_out", "cost_minor"):
+                sums[name] += getattr(account, name)
+            for model, gpu_ms in account.gpu_ms.items():
+                sums[f"gpu_ms {model}"] += gpu_ms
+        for tenant in sorted(want.keys() | got.keys()):
+            wanted, gotten = +want.get(tenant, Counter()), +got.get(tenant, Counter())
+            if wanted != gotten:
+                self.fail(f"accounts of {tenant} say {dict(gotten)} and its runs used {dict(wanted)}")
