@@ -114,7 +114,7 @@ class MemoryJournal:
         with self._turn:
             self._refuse_if_closed()
             rows = self._rows["idempotency"]
-            old = [id for id in rows if rows[id].phase < before]
+            old = [id for id in rows if "" < rows[id].phase < before]
             for id in old:
                 del rows[id]
             return len(old)

@@ -51,7 +51,7 @@ EVENTS: Final = "SELECT body FROM events WHERE seq >= ? AND seq < ? ORDER BY seq
 SECRETS: Final = "SELECT name, value FROM secrets WHERE workload = ?"
 """The secret values of one workload."""
 
-PURGE_IDEMPOTENCY: Final = "DELETE FROM records WHERE kind = 'idempotency' AND phase < ?"
+PURGE_IDEMPOTENCY: Final = "DELETE FROM records WHERE kind = 'idempotency' AND phase != '' AND phase < ?"
 """Forget idempotency keys that are older than anybody repeats a request."""
 
 
