@@ -60,7 +60,7 @@ def test_the_root_is_that_of_all_bodies_however_they_were_batched(place: Place, 
 )
 def test_an_entry_that_does_not_continue_the_log_is_refused(journal: Journal, first: int, wrong: str) -> None:
     before = journal.commit(Batch(entries=entries(0, first)))
-    with pytest.raises(JournalError, match=f"`{wrong}`.*next entry is {first}") as caught:
+    with pytest.raises(JournalError, match=rf"`{wrong}`.*next entry is {first}") as caught:
         journal.commit(Batch(entries=entries(int(wrong), 2), rows=(row("w-9"),)))
     assert not caught.value.full
     assert journal.head() == before == recomputed(journal)
@@ -69,7 +69,7 @@ def test_an_entry_that_does_not_continue_the_log_is_refused(journal: Journal, fi
 
 
 def test_a_gap_inside_a_batch_is_refused(journal: Journal) -> None:
-    with pytest.raises(JournalError, match="`5`.*next entry is 2"):
+    with pytest.raises(JournalError, match=r"`5`.*next entry is 2"):
         journal.commit(Batch(entries=(*entries(0, 2), *entries(5, 1))))
     assert journal.head().size == 0
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 
 def binaries() -> Path:
@@ -28,11 +29,11 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
-        self.user: dict[str, int] = {}
+        self.uid: int | None = None
         if os.geteuid() == 0:  # initdb refuses root
             nobody = pwd.getpwnam("postgres" if _has_user("postgres") else "nobody")
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-            self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+            self.uid = nobody.pw_uid
         made = subprocess.run(
             [
                 binaries() / "initdb",
@@ -51,7 +52,7 @@ class Server:
             check=False,
             cwd=folder,
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
-            **self.user,
+            user=self.uid,
         )
         assert made.returncode == 0, made.stderr
 
@@ -70,7 +71,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                **self.user,
+                user=self.uid,
             )
         deadline = time.monotonic() + 30
         while True:
@@ -90,7 +91,7 @@ class Server:
             self.process = None
 
     def dsn(self, schema: str = "public", host: str | Path = "") -> str:
-        return psycopg.conninfo.make_conninfo(
+        return make_conninfo(
             "",
             host=str(host or self.folder),
             user="test",
