@@ -51,6 +51,10 @@ class Weather:
         self.engine = EngineFaults()
         for name in vars(self.engine):
             setattr(self.engine, name, source.choice((*rare, 15)))
+        if source.randrange(4) == 0:
+            # a control plane that never dies by itself: what only a restart would mend must be mended without one
+            self.crash_permille = self.commit_percent = self.full_permille = self.host_permille = 0
+            self.engine.refuse = 10
 
     def clear(self) -> None:
         """From now on nothing goes wrong."""

@@ -12,6 +12,7 @@ from tawtin.model.resources import Node, NodeHealth
 from tawtin.model.tenant import Quota
 from tawtin.model.workload import Residency
 from tawtin.runtime.simulate.clients import Request
+from tawtin.runtime.simulate.invariants.plan import PlanCheck
 from tawtin.runtime.simulate.invariants.usage import price
 from tawtin.runtime.simulate.words import Crash, Invariant, Violation
 from tawtin.runtime.simulate.world import Parts, World
@@ -35,6 +36,8 @@ class History(Record, frozen=True, kw_only=True):
     workloads: int
     runs: int
     passes: int
+    plans_compared: int
+    """By the check, where the plan was not empty."""
     crashes: int
     true_ms: int
 
@@ -82,6 +85,7 @@ def _simulate(world: World, steps: int) -> History:
         workloads=len(world.book.works),
         runs=len(world.book.attempts),
         passes=world.passes + driver.world.alive().passes,
+        plans_compared=sum(check.compared for check in world.checks if isinstance(check, PlanCheck)),
         crashes=world.crashes,
         true_ms=world.clock.true_ms,
     )
@@ -120,12 +124,13 @@ class Driver:
             if world.clock.true_ms >= world.back_ms:
                 self._guard(world.start_plane)
             return
-        if draw.randrange(100) < 55:
+        turn = draw.randrange(100)
+        if turn < 15:
+            self._guard(self._look)
+        elif turn < 60:
             self._guard(self._cycle)
         else:
             self._guard(lambda: self._some_step(world.alive()))
-        if draw.randrange(12) == 0:
-            world.look()
 
     def _pass_time(self, ms: int) -> None:
         self.world.clock.true_ms += ms
@@ -151,6 +156,18 @@ class Driver:
         self._may_die()
         if self.random.randrange(3):
             self._tell(plane)
+
+    def _look(self) -> None:
+        """Let checks look before a pass, when there is something to decide, and after it."""
+        plane = self.world.plane
+        if plane is None:
+            return
+        for act in (plane.hear, plane.take, plane.commit):
+            act()
+        self.world.look()
+        for act in (plane.decide, plane.take, plane.commit):
+            act()
+        self.world.look()
 
     def _tell(self, plane: Plane) -> None:
         while plane.effects:
@@ -239,9 +256,14 @@ class Driver:
         world.outbox = [pair for pair in world.outbox if pair[1].kind not in {"tenant", "health"}]
         for name, node in world.host.nodes.items():
             world.host.nodes[name] = msgspec.structs.replace(node, health=NodeHealth.READY, gpus_sick=())
-        if world.plane is None:
+        again = world.plane is None or draw.randrange(2) == 0
+        if again:
+            world.crash(0)
             world.start_plane()
         self._settle()
+        if again:
+            for check in world.checks:
+                check.adopted()
         for name in world.host.nodes:
             world.send(Request("health", target=name))
         for name, tenant in sorted(world.book.tenants.items()):

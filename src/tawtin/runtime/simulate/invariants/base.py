@@ -48,5 +48,8 @@ class Check:
     def checkpoint(self) -> None:
         """Nothing is staged and nothing is in flight."""
 
+    def adopted(self) -> None:
+        """The control plane has started again without any fault, and its first transaction was told to the engine."""
+
     def end(self) -> None:
         """Faults have stopped and the factory has come to rest."""

@@ -62,6 +62,15 @@ class LossCheck(Check):
             if durable is None:
                 self.fail(f"{request.tenant} was acknowledged before it was durable")
 
+    def adopted(self) -> None:
+        """A start tells the engine at once what should be so: every open run is on its machine, or on its way out."""
+        for run, attempt in self.book.open.items():
+            process = self.world.host.processes.get(run)
+            if process is None:
+                self.fail(f"{run} is placed and, after a restart, no machine knows of it")
+            if attempt.stop is not None and process.exit is None and process.stop is None:
+                self.fail(f"{run} is to stop and, after a restart, its machine was not told")
+
     def end(self) -> None:
         """Everything that was promised is there and over, with the outcome that its program predicts."""
         for workload, name in self.promised.items():

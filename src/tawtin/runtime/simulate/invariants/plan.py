@@ -20,6 +20,8 @@ class PlanCheck(Check):
     """Decide on the state in memory, on the state from the rows, and on the state from the events."""
 
     invariant = Invariant.PLAN
+    compared = 0
+    """Plans that were compared and in which something happened."""
 
     def checkpoint(self) -> None:
         """The plans are equal, and making one changes nothing."""
@@ -32,6 +34,8 @@ class PlanCheck(Check):
             states["memory"] = live
         plans = {name: plan_of(deciding.decide(state, now)) for name, state in states.items()}
         plans["rows, once more"] = plan_of(deciding.decide(restored, now))
+        if any(plans["rows"]):
+            self.compared += 1
         for name, plan in plans.items():
             if plan != plans["rows"]:
                 self.fail(f"the state from {name} gives {plan}, and the one from rows {plans['rows']}")

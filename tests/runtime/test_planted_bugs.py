@@ -1,0 +1,383 @@
+"""Each invariant's check finds the mistakes that it is there to find: each is planted here, in production code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from tawtin.core import admit as admitting
+from tawtin.core import decide as deciding
+from tawtin.core import fold as folding
+from tawtin.core.residency import Verdict
+from tawtin.core.seats import Held, Seat
+from tawtin.core.state import State
+from tawtin.model.events import CancelAsked, Event, RunEnded, RunPlaced, SubmissionRefused
+from tawtin.model.resources import Node, Placement
+from tawtin.model.workload import Phase, Run, Workload
+from tawtin.ports import RunOrder
+from tawtin.runtime import factory as factories
+from tawtin.runtime.factory import Factory, Step
+from tawtin.runtime.simulate import Failed, Invariant, Parts, simulate
+from tawtin.runtime.simulate import plane as planes
+from tawtin.runtime.simulate.clients import Request
+from tawtin.runtime.simulate.engine import SimEngine
+from tawtin.runtime.simulate.plane import Plane
+
+SEEDS = 40
+Patch = pytest.MonkeyPatch
+
+
+def caught(parts: Parts | None = None) -> Invariant:
+    """Go through histories until one fails; return which invariant was named."""
+    for seed in range(SEEDS):
+        try:
+            simulate(seed, parts=parts)
+        except Failed as failed:
+            print(str(failed).splitlines()[0])
+            return failed.invariant
+    pytest.fail(f"{SEEDS} histories went by and nobody noticed")
+
+
+# --- 1 residency -----------------------------------------------------------------------------------------------------
+
+
+def test_residency_notices_an_admission_that_ignores_deny(monkeypatch: Patch):
+    said = Verdict(allowed=True, rule="none", sentence="everything may be anywhere")
+    monkeypatch.setattr(admitting, "verdict", lambda *_: said)
+    assert caught() is Invariant.RESIDENCY
+
+
+def test_residency_notices_a_queue_that_ignores_a_narrowed_wish(monkeypatch: Patch):
+    monkeypatch.setattr(State, "lawful", lambda *_: True)
+    assert caught() is Invariant.RESIDENCY
+
+
+def test_residency_notices_bytes_of_a_refused_submission_in_the_log(monkeypatch: Patch):
+    admit = planes.admit
+
+    def telling(state: State, site: Any, submission: Any, now_ms: int) -> Event:
+        event = admit(state, site, submission, now_ms)
+        if isinstance(event, SubmissionRefused):
+            return msgspec.structs.replace(event, sentence=f"{event.sentence} {submission.spec.envs}")
+        return event
+
+    monkeypatch.setattr(planes, "admit", telling)
+    assert caught() is Invariant.RESIDENCY
+
+
+def test_residency_notices_secrets_that_outlive_their_workload():
+    class Keeping(Factory):
+        def take(self) -> Step | None:
+            self._secrets_drop.clear()
+            return super().take()
+
+    assert caught(Parts(factory=Keeping)) is Invariant.RESIDENCY
+
+
+# --- 2 at most one execution -----------------------------------------------------------------------------------------
+
+
+def test_execution_notices_an_engine_without_start_tokens():
+    class Forgetful(SimEngine):
+        def ensure(self, order: RunOrder) -> None:
+            known = self.host.processes.get(order.run)
+            if known is not None and known.alive:
+                self.host.begin(known, self.host.clock.true_ms)
+            super().ensure(order)
+
+    assert caught(Parts(engine=Forgetful)) is Invariant.EXECUTION
+
+
+def test_execution_notices_effects_that_are_told_before_the_commit():
+    class Hasty(Plane):
+        def take(self) -> None:
+            before = self.inflight
+            super().take()
+            if self.inflight is not None and self.inflight is not before:
+                self.queue(self.inflight.effects)
+
+    assert caught(Parts(plane=Hasty)) is Invariant.EXECUTION
+
+
+def test_execution_notices_a_cancelled_workload_that_is_started_again(monkeypatch: Patch):
+    cancel_asked, placed = folding._FOLDS[CancelAsked], folding._FOLDS[RunPlaced]
+
+    def forgetting(state: State, event: CancelAsked, at_ms: int) -> None:
+        workload = state.workloads[event.workload]
+        if workload.phase is not Phase.PLACED:
+            cancel_asked(state, event, at_ms)
+
+    monkeypatch.setitem(folding._FOLDS, CancelAsked, forgetting)
+    monkeypatch.setitem(folding._FOLDS, RunPlaced, placed)
+    assert caught() is Invariant.EXECUTION
+
+
+def test_execution_notices_an_interrupted_run_that_keeps_its_epoch(monkeypatch: Patch):
+    placed = folding._FOLDS[RunPlaced]
+
+    def lenient(state: State, event: RunPlaced, at_ms: int) -> None:
+        workload = state.workloads[event.run.workload]
+        lower = msgspec.structs.replace(workload, epoch=event.run.epoch - 1)
+        state.workloads[workload.id] = lower
+        placed(state, event, at_ms)
+
+    class Keeping(Factory):
+        def _run(self, placement: Placement) -> Run:
+            run = super()._run(placement)
+            return msgspec.structs.replace(run, id=f"{run.workload}.1", epoch=1)
+
+    monkeypatch.setitem(folding._FOLDS, RunPlaced, lenient)
+    assert caught(Parts(factory=Keeping)) is Invariant.EXECUTION
+
+
+def test_execution_notices_an_end_that_its_machine_does_not_know_of():
+    class Guessing(Factory):
+        def report(self, report: Any) -> None:
+            if report.ended_ms is not None and report.exit_code == 1:
+                report = msgspec.structs.replace(report, exit_code=0)
+            super().report(report)
+
+    assert caught(Parts(factory=Guessing)) is Invariant.EXECUTION
+
+
+# --- 3 nothing accepted is lost --------------------------------------------------------------------------------------
+
+
+def test_loss_notices_an_answer_before_the_commit():
+    class Eager(Plane):
+        def _answer_when_durable(self, request: Request) -> None:
+            request.answer()
+
+    assert caught(Parts(plane=Eager)) is Invariant.LOSS
+
+
+def test_loss_notices_a_restart_without_resume():
+    assert caught(Parts(resumes=False)) is Invariant.LOSS
+
+
+def test_loss_notices_a_repeated_request_that_is_taken_for_a_new_one():
+    class Amnesiac(Plane):
+        def _remembered(self, tenant: str, key: str) -> None:
+            return None
+
+    assert caught(Parts(plane=Amnesiac)) is Invariant.LOSS
+
+
+def test_loss_notices_an_engine_that_is_never_told_again():
+    class Once(Factory):
+        def again(self, before_ms: int) -> None:
+            """Trust that whatever was told was heard."""
+
+    assert caught(Parts(factory=Once)) is Invariant.LOSS
+
+
+# --- 4 every millisecond is charged once -----------------------------------------------------------------------------
+
+
+def test_usage_notices_a_fold_that_charges_twice(monkeypatch: Patch):
+    charge = folding._charge
+
+    def twice(state: State, run: Run) -> None:
+        charge(state, run)
+        if run.epoch > 1:
+            charge(state, run)
+
+    monkeypatch.setattr(folding, "_charge", twice)
+    assert caught() is Invariant.USAGE
+
+
+def test_usage_notices_a_report_that_is_charged_at_every_meter_reading(monkeypatch: Patch):
+    ended = folding._FOLDS[RunEnded]
+
+    def generous(state: State, event: RunEnded, at_ms: int) -> None:
+        usage = msgspec.structs.replace(event.usage, gpu_ms=event.usage.gpu_ms + event.usage.wall_ms % 2)
+        ended(state, msgspec.structs.replace(event, usage=usage), at_ms)
+
+    monkeypatch.setitem(folding._FOLDS, RunEnded, generous)
+    assert caught() is Invariant.USAGE
+
+
+def test_usage_notices_what_an_interrupted_run_used_and_nobody_charged(monkeypatch: Patch):
+    charge = folding._charge
+    monkeypatch.setattr(
+        folding, "_charge", lambda state, run: charge(state, run) if run.exit_code is not None else None
+    )
+    assert caught() is Invariant.USAGE
+
+
+# --- 4 limits --------------------------------------------------------------------------------------------------------
+
+
+def test_limits_notice_a_gpu_that_is_handed_out_twice(monkeypatch: Patch):
+    take = Seat.take
+
+    def forgetting(self: Seat, held: Held) -> None:
+        mask = self.mask
+        take(self, held)
+        self.mask, self.gpus = mask, mask.bit_count()
+
+    monkeypatch.setattr(Seat, "take", forgetting)
+    assert caught() is Invariant.LIMITS
+
+
+def test_limits_notice_a_sick_node_that_gets_work(monkeypatch: Patch):
+    settle = Seat.settle
+
+    def trusting(self: Seat, node: Node | None) -> None:
+        settle(self, node)
+        self.ready = node is not None
+
+    monkeypatch.setattr(Seat, "settle", trusting)
+    assert caught() is Invariant.LIMITS
+
+
+def test_limits_notice_a_sick_gpu_that_is_handed_out(monkeypatch: Patch):
+    settle = Seat.settle
+
+    def trusting(self: Seat, node: Node | None) -> None:
+        settle(self, msgspec.structs.replace(node, gpus_sick=()) if node is not None else None)
+
+    monkeypatch.setattr(Seat, "settle", trusting)
+    assert caught() is Invariant.LIMITS
+
+
+def test_limits_notice_a_quota_that_is_not_counted(monkeypatch: Patch):
+    hold = State.hold
+
+    def forgetting(self: State, run: Run, workload: Workload) -> None:
+        hold(self, run, workload)
+        self.holdings[run.tenant].gpus = 0
+
+    monkeypatch.setattr(State, "hold", forgetting)
+    assert caught() is Invariant.LIMITS
+
+
+# --- 6 evidence ------------------------------------------------------------------------------------------------------
+
+
+def test_evidence_notices_a_row_without_its_event():
+    class Quiet(Factory):
+        def take(self) -> Step | None:
+            for workload in self.state.workloads.values():
+                if workload.epoch == 2:
+                    self.state.changed["workload", workload.id] = msgspec.structs.replace(workload, message="!")
+                    break
+            return super().take()
+
+    assert caught(Parts(factory=Quiet)) is Invariant.EVIDENCE
+
+
+def test_evidence_notices_a_transaction_that_drops_an_entry():
+    class Dropping(Factory):
+        def take(self) -> Step | None:
+            step = super().take()
+            if step is None or len(step.batch.entries) < 3:
+                return step
+            batch = msgspec.structs.replace(step.batch, entries=step.batch.entries[:-1])
+            return msgspec.structs.replace(step, batch=batch)
+
+    assert caught(Parts(factory=Dropping)) is Invariant.EVIDENCE
+
+
+def test_evidence_notices_a_transaction_that_drops_a_row():
+    class Dropping(Factory):
+        def take(self) -> Step | None:
+            step = super().take()
+            if step is None:
+                return None
+            rows = tuple(row for row in step.batch.rows if row.kind != "account")
+            return msgspec.structs.replace(step, batch=msgspec.structs.replace(step.batch, rows=rows))
+
+    assert caught(Parts(factory=Dropping)) is Invariant.EVIDENCE
+
+
+def test_evidence_notices_a_state_that_is_changed_behind_the_log():
+    class Meddling(Factory):
+        def report(self, report: Any) -> None:
+            super().report(report)
+            run = self.state.runs.get(report.run)
+            if run is not None and run.started_ms is not None:
+                self.state.runs[run.id] = msgspec.structs.replace(run, message="seen")
+
+    assert caught(Parts(factory=Meddling)) is Invariant.EVIDENCE
+
+
+# --- 7 same inputs, same plan ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Wrong:
+    """A `decide` that is right but for one thing."""
+
+    change: Callable[[State, Any], Any]
+    plain: Callable[[State, int], Any]
+
+    def __call__(self, state: State, now_ms: int) -> Any:
+        return self.change(state, self.plain(state, now_ms))
+
+
+def _plant(monkeypatch: Patch, change: Callable[[State, Any], Any]) -> None:
+    wrong = _Wrong(change=change, plain=deciding.decide)
+    monkeypatch.setattr(deciding, "decide", wrong)
+    monkeypatch.setattr(factories, "decide", wrong)
+
+
+def test_plan_notices_that_decide_looks_at_the_order_of_insertion(monkeypatch: Patch):
+    def by_insertion(state: State, plan: Any) -> Any:
+        order = {name: at for at, name in enumerate(state.workloads)}
+        placements = sorted(plan.placements, key=lambda each: order[each.workload])
+        return msgspec.structs.replace(plan, placements=tuple(placements))
+
+    _plant(monkeypatch, by_insertion)
+    assert caught() is Invariant.PLAN
+
+
+def test_plan_notices_that_decide_remembers_earlier_passes(monkeypatch: Patch):
+    seen: dict[int, int] = {}
+
+    def counting(state: State, plan: Any) -> Any:
+        seen[id(state)] = seen.get(id(state), 0) + 1
+        odd = seen[id(state)] % 2 == 1
+        return plan if odd else msgspec.structs.replace(plan, placements=plan.placements[1:])
+
+    _plant(monkeypatch, counting)
+    assert caught() is Invariant.PLAN
+
+
+def test_plan_notices_that_deciding_changes_the_state(monkeypatch: Patch):
+    def touching(state: State, plan: Any) -> Any:
+        for name, workload in state.workloads.items():
+            if workload.phase is Phase.QUEUED:
+                state.workloads[name] = msgspec.structs.replace(workload, version=workload.version + 1)
+                break
+        return plan
+
+    _plant(monkeypatch, touching)
+    assert caught() in {Invariant.PLAN, Invariant.EVIDENCE}
+
+
+# --- what is not production code is left as it was -------------------------------------------------------------------
+
+
+def test_nothing_is_caught_where_nothing_is_planted():
+    for seed in range(5):
+        simulate(seed)
+
+
+def test_a_failure_says_how_to_see_it_again(monkeypatch: Patch):
+    def forgetful(self: Plane, tenant: str, key: str) -> None:
+        return None
+
+    monkeypatch.setattr(Plane, "_remembered", forgetful)
+    for seed in range(SEEDS):
+        try:
+            simulate(seed)
+        except Failed as failed:
+            assert f"python -m tawtin.runtime.simulate --seed {seed}" in str(failed)
+            assert " ms  asked: " in str(failed)
+            return
+    pytest.fail("nobody noticed")
