@@ -88,7 +88,12 @@ def _roots_under_hash_seeds(code: str) -> list[str]:
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=100
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
         )
         assert done.returncode == 0, done.stderr
         roots.append(done.stdout.strip())

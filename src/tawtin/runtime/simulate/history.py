@@ -282,7 +282,8 @@ class Driver:
                 break
             if turn % 50 == 49:
                 world.look()
-            self._cancel_hopeless()
+            if turn % 10 == 0:
+                self._cancel_hopeless()
             due = [due_ms for due_ms, _ in world.outbox]
             due += [next_ms for next_ms in (world.host.next_ms(),) if next_ms is not None]
             due.append(world.clock.true_ms + 1_000)

@@ -72,6 +72,8 @@ class World:
         self.journal = MemoryJournal(before=self._before, after=self._after)
         self.generator = Generator(self.random)
         self.checks: list[Check] = [check(self) for check in CHECKS]
+        self.restored: State
+        """The state that the rows give, of the moment of looking."""
         self.evidence = next(check for check in self.checks if isinstance(check, EvidenceCheck))
         self.host.on_start.append(lambda process: self._each("started", process))
         self.host.on_exit.append(lambda process: self._each("exited", process))
@@ -175,6 +177,7 @@ class World:
     def look(self) -> None:
         """Let every check look at everything, if nothing is on its way."""
         if self.plane is not None and self.plane.quiet:
+            self.restored = load(self.journal, self.site)
             for check in self.checks:
                 check.checkpoint()
 

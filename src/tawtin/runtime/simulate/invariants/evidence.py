@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tawtin.core import fold as folding
 from tawtin.core.state import State
-from tawtin.runtime.rows import load, replay, rows_of
+from tawtin.runtime.rows import replay, rows_of
 from tawtin.runtime.simulate.invariants.base import Check
 from tawtin.runtime.simulate.invariants.same import difference
 from tawtin.runtime.simulate.words import Invariant
@@ -60,8 +60,7 @@ class EvidenceCheck(Check):
 
     def checkpoint(self) -> None:
         """State in memory, state from the rows, and state from the events are one."""
-        stored = load(self.world.journal, self.world.site)
-        self._same("rows", stored, "events", self.second)
+        self._same("rows", self.world.restored, "events", self.second)
         live = self.world.live_state()
         if live is not None:
             self._same("memory", live, "events", self.second)
