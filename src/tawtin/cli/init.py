@@ -1,0 +1,175 @@
+"""`tawtin init`: one commented settings file, a private data folder, and where commands find the factory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from tawtin.cli import exits, output, parser, target
+
+TEMPLATE = """\
+# Settings of a tawtin factory. Every field that is left out has its default; docs/reference/settings.md has them all.
+# `tawtin doctor` checks them, `tawtin up` starts the factory with them.
+
+data = "data"                 # everything the factory keeps, relative to this file; nobody else may read it
+
+[factory]
+name = {name}
+country = {country}               # ISO 3166-1: the soil it stands on. Residency rules start from it
+operator = {operator}             # the legal entity that runs it
+currency = {currency}             # ISO 4217; prices and budgets are in its minor units
+
+[owner]
+tenant = "owner"              # made at the first start, with an admin key in data/owner.key
+
+[prices]                      # minor units an hour
+cpu_hour = {cpu_hour}
+
+[prices.gpu_hour]
+"*" = {gpu_hour}                     # every GPU model that has no line of its own, such as: H100 = 3500
+
+[api]
+host = "127.0.0.1"            # keep it on loopback unless a proxy with TLS stands in front
+port = {port}                   # 0 lets the system choose
+
+[local]                       # the engine on this machine
+expose = {expose}                   # folders that every run may read: a Python environment, CUDA
+{gpus}"""
+GPUS_FOUND = """\
+# GPUs are found through NVML. Where there are none, declare some for trying things out; everything then says so:
+# [[local.gpus_declared]]
+# model = "H100"
+# count = 4
+"""
+GPUS_DECLARED = """
+[[local.gpus_declared]]       # not real: declared for trying things out, and everything says so
+model = {model}
+count = {count}
+"""
+CLIENT_TEXT = """\
+# Where `tawtin ps`, `tawtin run` and the others find the factory. For another one: factory = "https://host:port"
+address_file = "data/address.json"
+key_file = "data/owner.key"
+"""
+
+
+def _configure(verb: argparse.ArgumentParser) -> None:
+    parser.example(
+        verb,
+        "tawtin init  # in ~/.tawtin, or $TAWTIN_HOME",
+        "tawtin init /srv/casablanca --name Casablanca --country MA --operator 'Example Telecom'",
+        "tawtin init lab --declare-gpus H100:4  # GPUs to try things out with; they are not real",
+    )
+    verb.add_argument(
+        "dir", nargs="?", metavar="DIR", help="folder to make it in; else $TAWTIN_HOME, else ~/.tawtin"
+    )
+    verb.add_argument("--name", help="name of the factory; else the folder's")
+    verb.add_argument("--country", default="MA", metavar="CC", help="two letters of ISO 3166-1 (default: MA)")
+    verb.add_argument("--operator", default="", help="the legal entity that runs it")
+    verb.add_argument(
+        "--currency", default="MAD", metavar="CCC", help="three letters of ISO 4217 (default: MAD)"
+    )
+    verb.add_argument(
+        "--cpu-hour", type=int, default=0, metavar="N", help="price of a processor hour, minor units"
+    )
+    verb.add_argument("--gpu-hour", type=int, default=0, metavar="N", help="price of a GPU hour, minor units")
+    verb.add_argument("--port", type=int, default=8470, help="port of the API; 0 lets the system choose")
+    verb.add_argument(
+        "--declare-gpus", metavar="MODEL:N", help="GPUs that are not real, for trying things out"
+    )
+    verb.add_argument(
+        "--expose", action="append", default=[], metavar="PATH", help="folder that every run may read"
+    )
+    parser.local(verb)
+    verb.set_defaults(call=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the files. Never overwrites settings."""
+    folder = Path(arguments.dir or target.home()).expanduser().resolve()
+    settings = folder / target.FACTORY
+    if settings.exists():
+        raise exits.Fault(
+            f"`{settings}` is there already",
+            exits.CONFLICT,
+            hint="edit it, or name another folder: tawtin init DIR",
+        )
+    _check(arguments)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "data").mkdir(mode=0o700, exist_ok=True)
+        (folder / "data").chmod(0o700)
+        _write(settings, _text(arguments, folder))
+        if not (folder / target.CLIENT).exists():
+            _write(folder / target.CLIENT, CLIENT_TEXT)
+    except OSError as error:
+        raise exits.Fault(
+            f"cannot make a factory in `{folder}`: {error}", hint="name another folder"
+        ) from None
+    _prove(settings)
+    if arguments.json:
+        output.emit(
+            {"settings": str(settings), "data": str(folder / "data"), "client": str(folder / target.CLIENT)}
+        )
+        return exits.OK
+    print(f"settings: {settings}")
+    print(f"data:     {folder / 'data'} (for this user alone)")
+    where = "" if str(folder) == target.home() else f" {arguments.dir}"
+    print(f"next:     tawtin doctor{where}; tawtin up{where}")
+    if where:
+        print(f"then:     export TAWTIN_HOME={folder}   # so that other commands find it")
+    return exits.OK
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for flag, value, pattern, like in (
+        ("--country", arguments.country, "[A-Z]{2}", "MA"),
+        ("--currency", arguments.currency, "[A-Z]{3}", "MAD"),
+        ("--declare-gpus", arguments.declare_gpus or "X:1", r"[A-Za-z0-9_.-]+:[1-9]\d?", "H100:4"),
+    ):
+        if not re.fullmatch(pattern, value):
+            raise exits.Fault(f"{flag}: `{value}` is not understood", hint=f"write it like {flag} {like}")
+    for flag, number in (("--cpu-hour", arguments.cpu_hour), ("--gpu-hour", arguments.gpu_hour)):
+        if number < 0:
+            raise exits.Fault(f"{flag}: `{number}` is below 0")
+
+
+def _text(arguments: argparse.Namespace, folder: Path) -> str:
+    model, _, count = (arguments.declare_gpus or "").partition(":")
+    return TEMPLATE.format(
+        name=_quoted(arguments.name or folder.name.lstrip(".") or "factory"),
+        country=_quoted(arguments.country),
+        operator=_quoted(arguments.operator),
+        currency=_quoted(arguments.currency),
+        cpu_hour=arguments.cpu_hour,
+        gpu_hour=arguments.gpu_hour,
+        port=arguments.port,
+        expose=_quoted([str(Path(each).resolve()) for each in arguments.expose]),
+        gpus=GPUS_DECLARED.format(model=_quoted(model), count=count) if model else GPUS_FOUND,
+    )
+
+
+def _quoted(text: str | list[str]) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _prove(settings: Path) -> None:
+    from tawtin.bootstrap.settings import SettingsError, load_settings
+
+    try:
+        load_settings(settings)
+    except SettingsError as error:
+        settings.unlink()
+        raise exits.Fault(str(error)) from None
+
+
+VERBS = {"init": _configure}
