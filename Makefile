@@ -56,7 +56,8 @@ bench: .make/python .make/system-bench
 
 SOAK_SEEDS ?= 20000
 soak: .make/python .make/system-test
-	@$(PY) -m pytest --seeds=$(SOAK_SEEDS) --timeout=0 -m soak $(PYTEST_ARGS)
+	@$(PY) -m tools.soak --seeds $(SOAK_SEEDS)
+	@$(PY) -m pytest --timeout=0 -m soak $(PYTEST_ARGS)
 
 format: .make/python
 	@.venv/bin/ruff check --fix --quiet || true

@@ -33,15 +33,20 @@ SEEDS = 40
 Patch = pytest.MonkeyPatch
 
 
-def caught(parts: Parts | None = None) -> Invariant:
-    """Go through histories until one fails; return which invariant was named."""
+def first_failure(parts: Parts | None = None) -> Failed:
+    """Go through histories until one fails."""
     for seed in range(SEEDS):
         try:
             simulate(seed, parts=parts)
         except Failed as failed:
             print(str(failed).splitlines()[0])
-            return failed.invariant
+            return failed
     pytest.fail(f"{SEEDS} histories went by and nobody noticed")
+
+
+def caught(parts: Parts | None = None) -> Invariant:
+    """Go through histories until one fails; return which invariant was named."""
+    return first_failure(parts).invariant
 
 
 # --- 1 residency -----------------------------------------------------------------------------------------------------
@@ -377,9 +382,6 @@ def test_a_failure_says_how_to_see_it_again(monkeypatch: Patch):
         return None
 
     monkeypatch.setattr(Plane, "_remembered", forgetful)
-    with pytest.raises(Failed) as caught_one:
-        for seed in range(SEEDS):
-            simulate(seed)
-    said = str(caught_one.value)
-    assert f"python -m tawtin.runtime.simulate --seed {caught_one.value.seed}" in said
-    assert " ms  asked: " in said
+    failed = first_failure()
+    assert f"python -m tawtin.runtime.simulate --seed {failed.seed}" in str(failed)
+    assert " ms  asked: " in str(failed)
