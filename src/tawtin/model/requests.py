@@ -10,7 +10,7 @@ from tawtin.model.artifact import Digest, Manifest
 from tawtin.model.base import Record
 from tawtin.model.resources import NodeHealth
 from tawtin.model.tenant import Quota, Scope, TenantKind
-from tawtin.model.workload import Phase, Residency, WorkloadSpec
+from tawtin.model.workload import Phase, Residency
 
 TenantId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Label = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -21,16 +21,6 @@ Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------
-
-
-class Submission(Record, frozen=True, kw_only=True):
-    """A parsed spec, ready for the factory: no ranges, no local paths. `application/vnd.tawtin.submission+json`."""
-
-    spec: WorkloadSpec
-    array: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(min_length=1)] | None = None
-    """Indices of an array; None for one workload."""
-    secrets: dict[str, str] = {}
-    """A value for each name in `spec.secrets`."""
 
 
 class TenantNew(Record, frozen=True, kw_only=True):

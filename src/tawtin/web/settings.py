@@ -35,8 +35,8 @@ class WebSettings(Record, frozen=True, kw_only=True):
     """How long a connection may stay open without a request."""
     connections_max: Annotated[int, msgspec.Meta(ge=1)] = 4096
     """Connections at one time; further ones are answered 503."""
-    poll_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
-    """A followed log of a running workload is looked at again at least this often."""
+    poll_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 0.25
+    """A followed log is looked at again at least this often; while lines come, much more often."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 15.0
     """A stream without news says so this often, so that proxies keep it open."""
     stop_seconds_max: _Seconds = 5

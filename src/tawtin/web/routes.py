@@ -1,0 +1,115 @@
+"""The table of all routes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tawtin.model.artifact import Artifact
+from tawtin.model.requests import (
+    ArtifactFilter,
+    ArtifactNew,
+    Digests,
+    EventRange,
+    EventStart,
+    ForTenant,
+    KeyNew,
+    LogRange,
+    NodeChange,
+    TenantChange,
+    TenantNew,
+    UsageFilter,
+    WorkloadFilter,
+)
+from tawtin.model.resources import Node
+from tawtin.model.tenant import Account, Scope, Tenant
+from tawtin.model.views import (
+    ArtifactView,
+    BlobKept,
+    CapacityView,
+    EventPage,
+    Explanation,
+    Items,
+    KeyView,
+    NewKey,
+    Page,
+    PlanView,
+    Submitted,
+    WhoAmI,
+    WorkloadView,
+)
+from tawtin.model.workload import Run
+from tawtin.spec.job import Job
+from tawtin.web.handlers import artifacts, documents, site, streams, tenants, workloads
+from tawtin.web.route import Route
+
+_JOB: Final[dict[str, Any]] = {
+    "name": "digits",
+    "run": "python3 train.py",
+    "resources": {"cpus": 2, "memory": "4GB"},
+    "max_duration": "10m",
+    "data": {"class": "public", "origin": "MA"},
+}
+_FORMS: Final[dict[str, Any]] = {
+    "application/yaml": "name: digits\nrun: python3 train.py\nresources: {cpus: 2, memory: 4GB}\n",
+    "text/x-sbatch": "#!/bin/bash\n#SBATCH --job-name=digits\n#SBATCH --time=10\npython3 train.py\n",
+}
+_DIGEST: Final = "sha256:" + "0" * 64
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("/api/v1/workloads", workloads.submit, methods=["POST"], scope=Scope.SUBMIT, query=ForTenant,
+          body=Job, bodies=_FORMS, answers=Submitted, status=201, headers=("Idempotency-Key",),
+          errors=(409, 415, 422, 507), example=_JOB),
+    Route("/api/v1/workloads", workloads.list_workloads, query=WorkloadFilter, answers=Page[WorkloadView]),
+    Route("/api/v1/plan", workloads.plan, methods=["POST"], query=ForTenant, body=Job, bodies=_FORMS,
+          answers=PlanView, errors=(415, 422), example=_JOB),
+    Route("/api/v1/workloads/{id}", workloads.show_workload, answers=WorkloadView, etag=True, errors=(404,)),
+    Route("/api/v1/workloads/{id}/cancel", workloads.cancel, methods=["POST"], scope=Scope.SUBMIT,
+          answers=WorkloadView, etag=True, headers=("If-Match",), errors=(404, 412, 507)),
+    Route("/api/v1/workloads/{id}/retry", workloads.retry, methods=["POST"], scope=Scope.SUBMIT,
+          answers=Submitted, status=201, headers=("Idempotency-Key",), errors=(404, 409, 422, 507)),
+    Route("/api/v1/workloads/{id}/explain", workloads.explain, answers=Explanation, errors=(404,)),
+    Route("/api/v1/workloads/{id}/runs", workloads.list_runs, answers=Items[Run], errors=(404,)),
+    Route("/api/v1/workloads/{id}/logs", streams.read_logs, query=LogRange, media="text/plain",
+          headers=("Last-Event-ID",), errors=(404,)),
+    Route("/api/v1/events", site.list_events, query=EventRange, answers=EventPage),
+    Route("/api/v1/events/stream", streams.stream_events, query=EventStart, media="text/event-stream",
+          headers=("Last-Event-ID",)),
+    Route("/api/v1/tenants", tenants.list_tenants, answers=Items[Tenant]),
+    Route("/api/v1/tenants", tenants.create_tenant, methods=["POST"], scope=Scope.ADMIN, body=TenantNew,
+          answers=Tenant, status=201, etag=True, errors=(409, 415, 507),
+          example={"id": "lab", "name": "A laboratory", "kind": "public_body", "quota": {"gpus": 8}}),
+    Route("/api/v1/tenants/{id}", tenants.show_tenant, answers=Tenant, etag=True, headers=("If-None-Match",),
+          errors=(304, 404)),
+    Route("/api/v1/tenants/{id}", tenants.replace_tenant, methods=["PUT"], scope=Scope.ADMIN,
+          body=TenantChange, answers=Tenant, etag=True, headers=("If-Match",),
+          errors=(404, 412, 415, 428, 507), example={"name": "A laboratory", "quota": {"gpus": 16}}),
+    Route("/api/v1/tenants/{id}", tenants.change_tenant, methods=["PATCH"], scope=Scope.ADMIN,
+          body=TenantChange, answers=Tenant, etag=True, headers=("If-Match",),
+          errors=(404, 412, 415, 428, 507), example={"quota": {"gpus": 16, "budget_minor_per_month": 5_000_000}}),
+    Route("/api/v1/keys", tenants.list_keys, query=ForTenant, answers=Items[KeyView], errors=(404,)),
+    Route("/api/v1/keys", tenants.issue_key, methods=["POST"], scope=Scope.TENANT, body=KeyNew,
+          answers=NewKey, status=201, errors=(404, 415, 507), example={"name": "ci", "scope": "submit"}),
+    Route("/api/v1/keys/{id}", tenants.revoke_key, methods=["DELETE"], answers=KeyView, errors=(404, 507)),
+    Route("/api/v1/capacity", site.capacity, answers=CapacityView),
+    Route("/api/v1/nodes/{name}/health", site.set_node_health, methods=["PUT"], scope=Scope.ADMIN,
+          body=NodeChange, answers=Node, errors=(404, 415, 507), example={"health": "draining"}),
+    Route("/api/v1/usage", site.usage, query=UsageFilter, answers=Items[Account]),
+    Route("/api/v1/artifacts", artifacts.list_artifacts, query=ArtifactFilter, answers=Page[Artifact]),
+    Route("/api/v1/artifacts", artifacts.put_artifact, methods=["POST"], scope=Scope.SUBMIT, query=ForTenant,
+          body=ArtifactNew, answers=Artifact, status=201, errors=(404, 415, 507),
+          example={"manifest": {"files": []}, "name": "nothing"}),
+    Route("/api/v1/artifacts/{id}", artifacts.show_artifact, answers=ArtifactView, errors=(404,)),
+    Route("/api/v1/artifacts/{id}", artifacts.drop_artifact, methods=["DELETE"], scope=Scope.SUBMIT,
+          status=204, errors=(404, 507)),
+    Route("/api/v1/artifacts/{id}/files/{path:path}", artifacts.read_file, media="application/octet-stream",
+          errors=(404,)),
+    Route("/api/v1/blobs/missing", artifacts.missing_blobs, methods=["POST"], scope=Scope.SUBMIT, body=Digests,
+          answers=Digests, errors=(415,), example={"digests": [_DIGEST]}),
+    Route("/api/v1/blobs/{digest}", artifacts.put_blob, methods=["PUT"], scope=Scope.SUBMIT,
+          bodies={"application/octet-stream": ""}, answers=BlobKept, status=201, errors=(507,)),
+    Route("/api/v1/whoami", site.whoami, answers=WhoAmI),
+    Route("/api/v1/openapi.json", documents.openapi, scope=None),
+    Route("/healthz", site.healthz, scope=None, media="text/plain"),
+    Route("/readyz", site.readyz, scope=None, media="text/plain", errors=(503,)),
+    Route("/metrics", documents.metrics, scope=None, media="text/plain", access="metrics"),
+)  # fmt: skip
