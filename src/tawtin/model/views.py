@@ -160,6 +160,8 @@ class WhoAmI(Record, frozen=True, kw_only=True):
     owner: bool = False
     factory: str
     country: str
+    currency: str = ""
+    """ISO 4217; every amount of this factory is in its minor units."""
     version: str
 
 
