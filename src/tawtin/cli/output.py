@@ -115,3 +115,30 @@ def emit(value: object) -> None:
 def note(text: str) -> None:
     """Tell a person something beside the result, on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+class StatusLine:
+    """One line at the bottom of a terminal that is written over; nothing where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        """Look where standard error goes."""
+        self.wanted = sys.stderr.isatty()
+        self.shown = False
+        self.midline = False
+        """The program's output stopped within a line, which must not be written over."""
+
+    def show(self, text: str) -> None:
+        """Show a text, cut to the terminal's width."""
+        if not self.wanted or self.midline:
+            return
+        room = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+        sys.stderr.write(f"\r\x1b[K\x1b[2m{clean(text)[:room]}\x1b[0m")
+        sys.stderr.flush()
+        self.shown = True
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self.shown = False

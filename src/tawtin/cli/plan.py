@@ -1,0 +1,111 @@
+"""A spec on its way to the factory: read it here, where lines have numbers, and put the plan into words."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tawtin.cli import exits, output, session
+from tawtin.spec import Job, Parsed, Resources, SpecError, parse_any, parse_job
+
+if TYPE_CHECKING:
+    from tawtin.model.views import PlanView, WhoAmI
+
+NOT_YET_UPLOADED = "sha256:" + "0" * 64
+"""Stands for a folder that is uploaded only after the plan was agreed to; a plan does not look into artifacts."""
+SPEC_BYTES_MAX = 4 << 20
+
+
+def read_file(path: str, *, envs: dict[str, str], secrets: dict[str, str]) -> Parsed:
+    """Return the spec in a YAML file or an sbatch script. Raises Fault with `file:line:column: field: message`."""
+    try:
+        with Path(path).open("rb") as file:
+            body = file.read(SPEC_BYTES_MAX)
+    except OSError as error:
+        raise exits.Fault(f"cannot read `{path}`: {(error.strerror or str(error)).lower()}") from None
+    try:
+        return parse_any(body, path, envs=envs, secrets=secrets)
+    except SpecError as error:
+        raise _fault(error) from None
+
+
+def inline(  # noqa: PLR0913 - one for each flag
+    command: list[str],
+    *,
+    name: str | None,
+    gpus: str | None,
+    cpus: str | None,
+    memory: str | None,
+    duration: str | None,
+    envs: dict[str, str],
+    secrets: dict[str, str],
+) -> Parsed:
+    """Return the spec of a command after `--`. Raises Fault."""
+    import shlex
+
+    accelerators = gpus if gpus is None or not gpus.isdecimal() else f"any:{gpus}"
+    try:
+        return parse_job(
+            Job(
+                name=name or Path(command[0]).name,
+                run=shlex.join(command),
+                envs=dict(envs),
+                secrets=dict(secrets),
+                max_duration=duration,
+                resources=Resources(accelerators=accelerators, cpus=cpus, memory=memory),
+            )
+        )
+    except SpecError as error:
+        raise _fault(error) from None
+
+
+def _fault(error: SpecError) -> exits.Fault:
+    return exits.Fault(str(error), exits.USAGE, hint="nothing was submitted; docs/reference/spec.md has every field")
+
+
+def plan_body(parsed: Parsed) -> bytes:
+    """Return the body that asks for a plan, before anything is uploaded."""
+    mounts = dict.fromkeys((path for path, _ in parsed.mounts_local), NOT_YET_UPLOADED)
+    return parsed.body(workdir=NOT_YET_UPLOADED if parsed.workdir_local else "", mounts=mounts)
+
+
+def words(parsed: Parsed, view: PlanView, who: WhoAmI) -> list[str]:
+    """Return the plan for people."""
+    spec = parsed.spec
+    shape = view.shape or spec.demand.options[0]
+    count = f", an array of {parsed.array_size}" if parsed.array_size else ""
+    lines = [f"plan for `{output.clean(spec.name)}`{count}, as tenant {who.tenant}"]
+    where = ", ".join(dict.fromkeys(slot.node for slot in view.slots))
+    lines.append(f"  where    {who.factory} ({who.country})" + (f", node {where}" if where else ""))
+    lines.append(f"  law      {'allowed' if view.lawful else 'REFUSED'}: {view.verdict}")
+    lines.append(f"  takes    {session.shape_words(shape, spec.demand.nodes)}")
+    if view.declared and shape.gpus:
+        lines.append("           THESE GPUS ARE DECLARED BY THE OPERATOR, NOT REAL: nothing computes on them")
+    lines.append(f"  price    {_price(view, spec.demand.nodes)}")
+    lines.append(f"  network  {'yes' if spec.network else 'none'}")
+    if not view.isolated:
+        lines.append("  sandbox  NONE: this factory does not keep runs apart")
+    if view.starts_now:
+        lines.append("  start    now")
+    elif view.waiting:
+        first, *rest = session.waiting_words(view.waiting, int(time.time() * 1000))
+        lines.append(f"  waits    {first}")
+        lines += [f"           {each}" for each in rest]
+    lines += [f"  note     {warning}" for warning in dict.fromkeys((*parsed.warnings, *view.warnings))]
+    return lines
+
+
+def _price(view: PlanView, nodes: int) -> str:
+    rate, shape = view.rate, view.shape
+    parts: list[str] = []
+    if shape and shape.gpus:
+        parts.append(f"{output.amount(rate.minor_per_gpu_hour * shape.gpus * nodes, rate.currency)} an hour for GPUs")
+    if shape and (rate.minor_per_cpu_hour or not parts):
+        hourly = rate.minor_per_cpu_hour * shape.cpus_milli * nodes // 1000
+        parts.append(f"{output.amount(hourly, rate.currency)} an hour for processors")
+    if not parts:
+        parts.append(f"{output.amount(rate.minor_per_cpu_hour, rate.currency)} a processor hour")
+    if view.cost_minor_max is None:
+        return " + ".join(parts) + "; no limit, as the spec has no max_duration"
+    return " + ".join(parts) + f"; at most {output.amount(view.cost_minor_max, rate.currency)}"

@@ -1,0 +1,172 @@
+"""A connection to the factory for verbs: names become workloads, and errors become faults with an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from tawtin.cli import exits, output, target, wire
+from tawtin.client import ApiError, Client, ConnectionLost
+
+if TYPE_CHECKING:
+    from tawtin.model.artifact import Artifact
+    from tawtin.model.resources import Shape
+    from tawtin.model.views import ArtifactView, WaitingView, WorkloadView
+    from tawtin.model.workload import Usage
+
+T = TypeVar("T")
+LOOK_BACK = 2000
+"""So many of the newest workloads are searched for a name."""
+
+
+@contextmanager
+def connect(arguments: argparse.Namespace) -> Generator[Client]:
+    """Connect to the factory that the command line names. Raises Fault for whatever goes wrong inside."""
+    factory = target.find(factory=arguments.factory, key_file=arguments.key_file)
+    with Client(factory.url, factory.key) as client, faults(factory):
+        yield client
+
+
+@contextmanager
+def faults(factory: target.Target) -> Generator[None]:
+    """Turn what the client raises into faults."""
+    try:
+        yield
+    except ApiError as error:
+        raise fault_of(error) from None
+    except ConnectionLost as error:
+        raise wire.unreachable(factory, error) from None
+
+
+def fault_of(error: ApiError) -> exits.Fault:
+    """Return the fault for an answer that is no success."""
+    problem = error.problem
+    code = wire.STATUS_CODES.get(problem.status, exits.FACTORY if problem.status >= 500 else exits.USAGE)
+    if problem.status == 422 and problem.token and not problem.errors:
+        code = exits.DENIED
+    lines = [problem.detail or problem.title]
+    lines += [": ".join(part for part in (each.field, each.message) if part) for each in problem.errors]
+    hint = ""
+    if problem.status == 401:
+        hint = "name another key: --key-file FILE, or TAWTIN_KEY_FILE"
+    elif problem.retry_after_ms:
+        hint = f"try again in {output.span(problem.retry_after_ms)}"
+    return exits.Fault("\n".join(dict.fromkeys(lines)), code, token=problem.token, hint=hint)
+
+
+def record(plain: dict[str, Any], kind: type[T]) -> T:
+    """Return a record made from what the command line says. Raises Fault with the field."""
+    try:
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        raise exits.Fault(f"{place.rstrip('`') or 'value'}: {text[:1].lower()}{text[1:]}") from None
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def resolve(client: Client, name: str) -> WorkloadView:
+    """Return the workload that `name` means: an id, the beginning of one, or the newest of that name."""
+    found = resolve_many(client, name)
+    return found[0]
+
+
+def resolve_many(client: Client, name: str) -> list[WorkloadView]:
+    """Return the workload that `name` means, or all of an array by the array's id or name, in their order."""
+    if name.startswith("ar-"):
+        members = sorted(client.all_workloads(array=name), key=_array_index)
+        if members:
+            return members
+        raise _nothing(name)
+    if name.startswith("wl-") and len(name) == 29:
+        return [client.workload(name)]
+    matching: list[WorkloadView] = []
+    for view in itertools.islice(client.all_workloads(), LOOK_BACK):
+        if view.workload.spec.name == name:
+            array = view.workload.array
+            if array and array.size > 1:
+                return sorted(client.all_workloads(array=array.id), key=_array_index)
+            return [view]
+        if name.startswith("wl-") and view.workload.id.startswith(name):
+            matching.append(view)
+    if len(matching) == 1:
+        return matching
+    if matching:
+        raise exits.Fault(f"`{name}` is the beginning of {len(matching)} ids", hint="give more of it")
+    raise _nothing(name)
+
+
+def _array_index(view: WorkloadView) -> int:
+    return view.workload.array.index if view.workload.array else 0
+
+
+def _nothing(name: str) -> exits.Fault:
+    return exits.Fault(f"there is no workload `{name}`", exits.NOT_FOUND, hint="tawtin ps --all lists them")
+
+
+def artifacts(client: Client, *, tenant: str | None = None, limit: int) -> list[Artifact]:
+    """Return the newest artifacts."""
+    return list(itertools.islice(client.all_artifacts(tenant=tenant), limit))
+
+
+def resolve_artifact(client: Client, name: str) -> ArtifactView:
+    """Return the artifact with this id, or the only one whose id begins so (`sha256:` may be left out)."""
+    wanted = name if name.startswith("sha256:") else f"sha256:{name}"
+    if len(wanted) == 71:
+        return client.artifact(wanted)
+    found = sorted({each.id for each in client.all_artifacts() if each.id.startswith(wanted)})
+    if len(found) == 1:
+        return client.artifact(found[0])
+    if found:
+        raise exits.Fault(f"`{name}` is the beginning of {len(found)} artifacts", hint="give more of it")
+    raise exits.Fault(f"there is no artifact `{name}`", exits.NOT_FOUND, hint="tawtin artifacts list")
+
+
+# --- words that several verbs use --------------------------------------------------------------------------------------
+
+
+def currency(client: Client) -> str:
+    """Return the currency that the factory charges in."""
+    return client.whoami().currency
+
+
+def shape_words(shape: Shape, nodes: int = 1) -> str:
+    """Return what a run takes, in words."""
+    parts = [f"{shape.cpus_milli / 1000:g} CPU", output.size(shape.memory_mib << 20)]
+    if shape.gpus:
+        parts.insert(0, f"{shape.gpus} x {shape.gpu_model or 'any GPU'}")
+    if shape.disk_mib:
+        parts.append(f"{output.size(shape.disk_mib << 20)} disk")
+    return (f"{nodes} nodes, each " if nodes > 1 else "") + ", ".join(parts)
+
+
+def waiting_words(waiting: WaitingView, now_ms: int) -> Iterable[str]:
+    """Return why something waits: token, sentence, estimated start."""
+    yield f"{waiting.reason}: {waiting.sentence}"
+    if waiting.start_ms is None:
+        yield "it will not start as things are"
+    else:
+        yield f"estimated start {output.moment(waiting.start_ms)}, in about {output.span(waiting.start_ms - now_ms)}"
+    if waiting.position:
+        yield f"{waiting.position} with a better claim to the same come first"
+
+
+def usage_words(usage: Usage) -> str:
+    """Return what a run used, in words."""
+    parts = [
+        f"{output.span(usage.wall_ms)} wall",
+        f"{output.span(usage.cpu_ms)} CPU",
+        f"{output.size(usage.memory_peak_mib << 20)} memory at most",
+    ]
+    if usage.gpu_ms:
+        declared = " (declared, not real)" if usage.gpus_declared else ""
+        parts.append(f"{output.span(usage.gpu_ms)} of {usage.gpu_model or 'GPU'}{declared}")
+    if usage.energy_mj:
+        parts.append(f"{usage.energy_mj / 3.6e9:.3g} kWh")
+    return ", ".join(parts)
