@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ class RealFactory:
         while time.monotonic() < until:
             assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.said()}"
             try:
-                address = json.loads((self.data / "address.json").read_bytes())
+                address: dict[str, Any] = json.loads((self.data / "address.json").read_bytes())
             except (OSError, ValueError):
                 address = {}
             if address.get("pid") == self.process.pid:
@@ -172,7 +172,7 @@ class RealFactory:
             content = answer.read()
         finally:
             connection.close()
-        decoded = json.loads(content) if content else {}
+        decoded: Any = json.loads(content or b"{}")
         if answer.status >= 400:
             raise Refused(answer.status, decoded)
         return decoded
@@ -304,7 +304,7 @@ def _kill(pid: int) -> None:
 
 
 @contextmanager
-def factory_in(folder: Path) -> Iterator[RealFactory]:
+def factory_in(folder: Path) -> Generator[RealFactory]:
     """A factory that is up, and gone at the end with all that it started."""
     factory = RealFactory(folder)
     try:

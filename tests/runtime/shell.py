@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -148,7 +148,7 @@ class Shell:
 
     async def submit(self, actor: Actor | None = None, **fields: Any) -> str:  # noqa: ANN401 - of `submit`
         """Submit a small job; return its id."""
-        given = {"spec": spec(), "digest": "d", **fields}
+        given: dict[str, Any] = {"spec": spec(), "digest": "d", **fields}
         submitted = await self.service.submit(actor or self.admin, **given)
         return submitted.workloads[0].id
 
@@ -182,7 +182,7 @@ def spec(**fields: Any) -> WorkloadSpec:  # noqa: ANN401 - fields of a WorkloadS
 @asynccontextmanager
 async def running(
     *, journal: MemoryJournal | None = None, settings: LiveSettings = FAST, site: Site = SITE
-) -> AsyncIterator[Shell]:
+) -> AsyncGenerator[Shell]:
     """A factory that runs, with its owner's tenant."""
     gate, engine = Gate(), FakeEngine()
     journal = journal or MemoryJournal()
@@ -194,8 +194,8 @@ async def running(
         clock=SystemClock(),
         entropy=SystemEntropy(),
         settings=settings,
-        blobs=None,
-    )  # pyright: ignore[reportArgumentType] - no test here keeps artifacts
+        blobs=None,  # pyright: ignore[reportArgumentType] - no test here keeps artifacts
+    )
     await service.start()
     try:
         await service.found(Tenant(id="casa", name="the owner"))

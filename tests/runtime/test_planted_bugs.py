@@ -49,17 +49,24 @@ def caught(parts: Parts | None = None) -> Invariant:
     return first_failure(parts).invariant
 
 
+def _always(answer: object) -> Callable[..., object]:
+    def say(*_: object) -> object:
+        return answer
+
+    return say
+
+
 # --- 1 residency -----------------------------------------------------------------------------------------------------
 
 
 def test_residency_notices_an_admission_that_ignores_deny(monkeypatch: Patch):
     said = Verdict(allowed=True, rule="none", sentence="everything may be anywhere")
-    monkeypatch.setattr(admitting, "verdict", lambda *_: said)
+    monkeypatch.setattr(admitting, "verdict", _always(said))
     assert caught() is Invariant.RESIDENCY
 
 
 def test_residency_notices_a_queue_that_ignores_a_narrowed_wish(monkeypatch: Patch):
-    monkeypatch.setattr(State, "lawful", lambda *_: True)
+    monkeypatch.setattr(State, "lawful", _always(True))
     assert caught() is Invariant.RESIDENCY
 
 
@@ -210,9 +217,12 @@ def test_usage_notices_a_report_that_is_charged_at_every_meter_reading(monkeypat
 
 def test_usage_notices_what_an_interrupted_run_used_and_nobody_charged(monkeypatch: Patch):
     charge = folding._charge
-    monkeypatch.setattr(
-        folding, "_charge", lambda state, run: charge(state, run) if run.exit_code is not None else None
-    )
+
+    def forgiving(state: State, run: Run) -> None:
+        if run.exit_code is not None:
+            charge(state, run)
+
+    monkeypatch.setattr(folding, "_charge", forgiving)
     assert caught() is Invariant.USAGE
 
 
