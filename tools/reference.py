@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tawtin.cli import exits, main, table
+
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "tawtin"
 
 
@@ -71,19 +73,28 @@ def errors() -> list[Entry]:
 
 
 def settings() -> list[Entry]:
-    """Fields of every class whose name ends in `Settings`."""
-    return [
-        Entry(
-            group=f"{cls.name}: {_summary(cls)}",
-            name=statement.target.id,
-            description=_with_default(statement, text),
-        )
-        for _, tree in _trees()
-        for cls in ast.walk(tree)
-        if isinstance(cls, ast.ClassDef) and cls.name.endswith("Settings")
-        for statement, text in _docstrings(cls.body)
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    ]
+    """Every field of `factory.toml`, by section: the fields of `Settings`, and of the classes that they name."""
+    classes = {cls.name: cls for _, tree in _trees() for cls in tree.body if isinstance(cls, ast.ClassDef)}
+    found: list[Entry] = []
+    for field, text in _fields(classes["Settings"]):
+        section = classes.get(ast.unparse(field.annotation))
+        name = ast.unparse(field.target)
+        if section is None:
+            found.append(Entry(group="", name=name, description=_with_default(field, text)))
+            continue
+        found += [
+            Entry(
+                group=f"{name}: {_summary(section).partition(': ')[2]}",
+                name=f"{name}.{ast.unparse(inner.target)}",
+                description=_with_default(inner, words),
+            )
+            for inner, words in _fields(section)
+        ]
+    return found
+
+
+def _fields(cls: ast.ClassDef) -> list[tuple[ast.AnnAssign, str]]:
+    return [(field, text) for field, text in _docstrings(cls.body) if isinstance(field, ast.AnnAssign)]
 
 
 def metrics() -> list[Entry]:
@@ -98,14 +109,24 @@ def metrics() -> list[Entry]:
 
 
 def verbs() -> list[Entry]:
-    """Verbs of the command line: every `add_parser` with its help."""
+    """Verbs of the command line."""
     return [
-        Entry(group="", name=f"tawtin {name}", description=text)
-        for call, kind in _calls("cli")
-        if kind == "add_parser"
-        for name, text in [_two_strings(call, keyword="help")]
-        if name
+        Entry(group="", name=f"tawtin {verb}", description=summary)
+        for verb, (_, summary) in table.VERBS.items()
     ]
+
+
+def helps() -> str:
+    """The help of every verb, as it prints it."""
+    there = [verb for verb, (module, _) in table.VERBS.items() if (PACKAGE / "cli" / f"{module}.py").exists()]
+    return "\n".join(
+        f"## tawtin {verb}\n\n```text\n{main.parser_of(verb).format_help().rstrip()}\n```\n" for verb in there
+    )
+
+
+def exit_codes() -> list[Entry]:
+    """What a script can tell from the command's exit code."""
+    return [Entry(group="", name=str(code), description=text) for code, text in exits.MEANINGS.items()]
 
 
 def routes() -> list[Entry]:
@@ -169,11 +190,12 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "settings": settings,
     "metrics": metrics,
     "cli": verbs,
+    "exit-codes": exit_codes,
     "api": routes,
 }
 """Page in docs/reference -> what it must contain."""
 
-SOURCES = {"cli": "cli/main.py", "api": "web/app.py", "metrics": "web/metrics.py"}
+SOURCES = {"api": "web/app.py", "metrics": "web/metrics.py"}
 """Where a kind begins, for those whose list would be empty without that module."""
 
 
@@ -201,6 +223,7 @@ def write_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kind, listed in KINDS.items():
         (folder / f"{kind}.md").write_text(markdown(listed()) or "(none yet)\n")
+    (folder / "helps.md").write_text(helps())
 
 
 if __name__ == "__main__":

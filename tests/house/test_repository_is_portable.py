@@ -9,8 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PUBLIC_HOSTS = {"pypi.org", "files.pythonhosted.org"}
 
+# `/home/run` is the home that every sandbox shows to its run.
 HOME = re.compile(
-    r"(?<![\w.~*-])/(?:" + "|".join(["wor" + "k", "roo" + "t", "home/[a-z]+", "Users/[a-z]+"]) + r")/[\w.]"
+    r"(?<![\w.~*-])/(?:"
+    + "|".join(["wor" + "k", "roo" + "t", "home/(?!run/)[a-z]+", "Users/[a-z]+"])
+    + r")/[\w.]"
 )
 INDEX = re.compile(r"(?:index-url|extra-index|find-links|registry)\s*[=:]\s*[\"']?https?://([^/\"'\s]+)")
 
