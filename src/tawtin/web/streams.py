@@ -49,7 +49,7 @@ async def follow_events(exchange: Exchange, start: int) -> AsyncIterator[bytes]:
     """Yield log entries from `start` on as they become durable, until the factory stops."""
     service = exchange.service
     wait_ms = int(exchange.settings.heartbeat_seconds * 1000)
-    yield HEARTBEAT
+    yield b"id: %d\n\n" % (start - 1) if start else HEARTBEAT
     while not exchange.closing.is_set():
         entries, following = await events_from(service, exchange.actor, start, EVENTS_AT_ONCE)
         for entry in entries:

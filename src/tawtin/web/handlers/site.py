@@ -29,6 +29,7 @@ async def whoami(exchange: Exchange) -> Answer:
             owner=actor.owner,
             factory=site.name,
             country=site.country,
+            currency=site.currency,
             version=tawtin.__version__,
         )
     )

@@ -67,7 +67,7 @@ async def read_logs(exchange: Exchange) -> Answer:
 async def _as_events(
     exchange: Exchange, reader: LogReader, first: LogChunk, *, pinned: bool, follow: bool
 ) -> AsyncIterator[bytes]:
-    yield HEARTBEAT
+    yield f"id: {reader.epoch}:{first.offset}\n\n".encode()
     if not follow:
         chunk = first
         while chunk.data or chunk.dropped:

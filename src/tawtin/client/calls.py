@@ -1,0 +1,350 @@
+"""One function for each route: what is sent, and what the answer is read as."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from tawtin.model.artifact import Artifact, Manifest
+    from tawtin.model.requests import KeyNew, TenantChange, TenantNew
+    from tawtin.model.resources import Node, NodeHealth
+    from tawtin.model.tenant import Account, Tenant
+    from tawtin.model.views import (
+        ArtifactView,
+        BlobKept,
+        CapacityView,
+        EventPage,
+        Explanation,
+        KeyView,
+        NewKey,
+        Page,
+        PlanView,
+        Submitted,
+        WhoAmI,
+        WorkloadView,
+    )
+    from tawtin.model.workload import Run
+    from tawtin.spec.job import Job, Parsed
+
+T = TypeVar("T")
+API = "/api/v1"
+JSON = "application/json"
+_SUFFIXES = {".yaml": "application/yaml", ".yml": "application/yaml", ".json": JSON}
+
+
+class Call(Generic[T]):
+    """One request, and how its answer is read."""
+
+    __slots__ = ("body", "decode", "headers", "media", "method", "path", "query", "repeatable")
+
+    def __init__(  # noqa: PLR0913 - all by name
+        self,
+        method: str,
+        path: str,
+        decode: Callable[[bytes], T],
+        *,
+        query: Mapping[str, object] | None = None,
+        body: bytes | os.PathLike[str] = b"",
+        media: str = JSON,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> None:
+        """`path` is below `/api/v1`; a `body` that is a path is sent from that file."""
+        self.method = method
+        self.path = path
+        self.decode = decode
+        self.query = query or {}
+        self.body = body
+        self.media = media
+        self.headers = dict(headers or {})
+        self.repeatable = repeatable
+        """Whether sending it twice does no more than sending it once."""
+
+    def target(self) -> str:
+        """Path and query."""
+        given = {name: value for name, value in self.query.items() if value not in (None, "", (), False)}
+        if not given:
+            return API + self.path
+        from urllib.parse import urlencode  # noqa: PLC0415 - so that importing the client stays cheap
+
+        return f"{API}{self.path}?{urlencode({name: _text(value) for name, value in given.items()})}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(str(each) for each in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return str(value)
+
+
+def _reads(record: Callable[[], Any]) -> Callable[[bytes], Any]:
+    """Decode as the record that `record` returns; it is imported when the first answer comes."""
+
+    def decode(body: bytes) -> Any:  # noqa: ANN401 - the call says what
+        import msgspec  # noqa: PLC0415 - the records are most of what importing costs
+
+        return msgspec.json.decode(body, type=record())
+
+    return decode
+
+
+def _views() -> Any:  # noqa: ANN401 - a module
+    from tawtin.model import views  # noqa: PLC0415 - as above
+
+    return views
+
+
+def _encoded(value: object) -> bytes:
+    import msgspec  # noqa: PLC0415 - as above
+
+    return msgspec.json.encode(value)
+
+
+def quoted(text: str) -> str:
+    """A part of a path."""
+    from urllib.parse import quote  # noqa: PLC0415 - as above
+
+    return quote(text, safe=":")
+
+
+def _etag(version: int | None) -> dict[str, str]:
+    return {} if version is None else {"If-Match": f'"{version}"'}
+
+
+def _once(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key or os.urandom(16).hex()}
+
+
+# --- workloads -------------------------------------------------------------------------------------------------------
+
+
+def written(spec: bytes | str | os.PathLike[str] | Mapping[str, Any] | Job | Parsed) -> tuple[bytes, str]:
+    """Return a spec as (body, media type).
+
+    Bytes are JSON as they are; a string or path names a file (`.json`, `.yaml`, else an sbatch script if it begins with
+    `#!`); a mapping has the fields of a spec; `Job` and `Parsed` write themselves.
+    """
+    if isinstance(spec, bytes):
+        return spec, JSON
+    if isinstance(spec, str | os.PathLike):
+        with open(spec, "rb") as source:  # noqa: PTH123 - takes both strings and paths
+            text = source.read()
+        media = _SUFFIXES.get(os.path.splitext(os.fspath(spec))[1].lower())  # noqa: PTH122 - the same
+        return text, media or ("text/x-sbatch" if text.startswith(b"#!") else "application/yaml")
+    if isinstance(spec, Mapping):
+        return _encoded(dict(spec)), JSON  # pyright: ignore[reportUnknownArgumentType]
+    body = getattr(spec, "body", None) or getattr(spec, "to_json")  # noqa: B009 - a record of a sibling, by its methods
+    return body(), JSON
+
+
+def submit(
+    spec: bytes | str | os.PathLike[str] | Mapping[str, Any] | Job | Parsed,
+    *,
+    tenant: str | None = None,
+    idempotency_key: str = "",
+) -> Call[Submitted]:
+    """Submit a spec. Without `idempotency_key` one is drawn, so that a lost answer never makes two workloads."""
+    body, media = written(spec)
+    return Call(
+        "POST", "/workloads", _reads(lambda: _views().Submitted), query={"tenant": tenant}, body=body, media=media,
+        headers=_once(idempotency_key),
+    )  # fmt: skip
+
+
+def plan(
+    spec: bytes | str | os.PathLike[str] | Mapping[str, Any] | Job | Parsed, *, tenant: str | None = None
+) -> Call[PlanView]:
+    """Say what would happen to a spec now."""
+    body, media = written(spec)
+    return Call(
+        "POST", "/plan", _reads(lambda: _views().PlanView), query={"tenant": tenant}, body=body, media=media
+    )
+
+
+def get(workload: str) -> Call[WorkloadView]:
+    """Show a workload."""
+    return Call("GET", f"/workloads/{quoted(workload)}", _reads(lambda: _views().WorkloadView))
+
+
+def workloads(
+    *,
+    tenant: str | None = None,
+    phases: Iterable[str] = (),
+    array: str = "",
+    before: str = "",
+    limit: int = 100,
+) -> Call[Page[WorkloadView]]:
+    """One page of workloads, newest first."""
+    query = {"tenant": tenant, "phase": tuple(phases), "array": array, "before": before, "limit": limit}
+    return Call("GET", "/workloads", _reads(lambda: _views().Page[_views().WorkloadView]), query=query)
+
+
+def cancel(workload: str, *, if_match: int | None = None) -> Call[WorkloadView]:
+    """Ask for a workload's end."""
+    path = f"/workloads/{quoted(workload)}/cancel"
+    return Call("POST", path, _reads(lambda: _views().WorkloadView), headers=_etag(if_match))
+
+
+def retry(workload: str, *, idempotency_key: str = "") -> Call[Submitted]:
+    """Submit the spec of a workload that is over again."""
+    path = f"/workloads/{quoted(workload)}/retry"
+    return Call("POST", path, _reads(lambda: _views().Submitted), headers=_once(idempotency_key))
+
+
+def explain(workload: str) -> Call[Explanation]:
+    """Say why a workload waits."""
+    return Call("GET", f"/workloads/{quoted(workload)}/explain", _reads(lambda: _views().Explanation))
+
+
+def runs(workload: str) -> Call[tuple[Run, ...]]:
+    """All runs of a workload, newest first."""
+    return Call("GET", f"/workloads/{quoted(workload)}/runs", _items(lambda: _of("workload").Run))
+
+
+def _of(module: str) -> Any:  # noqa: ANN401 - a module
+    from importlib import import_module  # noqa: PLC0415 - as above
+
+    return import_module(f"tawtin.model.{module}")
+
+
+def _items(record: Callable[[], Any]) -> Callable[[bytes], Any]:
+    decode = _reads(lambda: _views().Items[record()])
+    return lambda body: decode(body).items
+
+
+# --- the factory -----------------------------------------------------------------------------------------------------
+
+
+def whoami() -> Call[WhoAmI]:
+    """Whose key this is, and which factory answers."""
+    return Call("GET", "/whoami", _reads(lambda: _views().WhoAmI))
+
+
+def capacity() -> Call[CapacityView]:
+    """The nodes, and what is free."""
+    return Call("GET", "/capacity", _reads(lambda: _views().CapacityView))
+
+
+def set_node_health(name: str, health: NodeHealth | str) -> Call[Node]:
+    """Take a node out (`draining`) or back in (`ready`)."""
+    body = _encoded({"health": str(health)})
+    return Call("PUT", f"/nodes/{quoted(name)}/health", _reads(lambda: _of("resources").Node), body=body)
+
+
+def usage(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[Account, ...]]:
+    """What ended runs used, by tenant and month."""
+    return Call(
+        "GET", "/usage", _items(lambda: _of("tenant").Account), query={"tenant": tenant, "month": month}
+    )
+
+
+def events(*, start: int = 0, limit: int = 100) -> Call[EventPage]:
+    """One page of the log, oldest first."""
+    return Call(
+        "GET", "/events", _reads(lambda: _views().EventPage), query={"start": start or None, "limit": limit}
+    )
+
+
+# --- tenants and keys ------------------------------------------------------------------------------------------------
+
+
+def tenants() -> Call[tuple[Tenant, ...]]:
+    """All tenants for an admin, else one's own."""
+    return Call("GET", "/tenants", _items(lambda: _of("tenant").Tenant))
+
+
+def tenant(tenant_id: str) -> Call[Tenant]:
+    """One tenant."""
+    return Call("GET", f"/tenants/{quoted(tenant_id)}", _reads(lambda: _of("tenant").Tenant))
+
+
+def create_tenant(new: TenantNew | Mapping[str, Any]) -> Call[Tenant]:
+    """Create a tenant."""
+    return Call(
+        "POST", "/tenants", _reads(lambda: _of("tenant").Tenant), body=_encoded(new), repeatable=False
+    )
+
+
+def replace_tenant(tenant_id: str, change: TenantChange, *, if_match: int) -> Call[Tenant]:
+    """Replace what can be changed about a tenant; `if_match` is the version that was read."""
+    path = f"/tenants/{quoted(tenant_id)}"
+    decode = _reads(lambda: _of("tenant").Tenant)
+    return Call("PUT", path, decode, body=_encoded(change), headers=_etag(if_match), repeatable=False)
+
+
+def change_tenant(tenant_id: str, change: Mapping[str, Any], *, if_match: int) -> Call[Tenant]:
+    """Change these fields alone, such as `{"quota": {"gpus": 8}}`; `if_match` is the version that was read."""
+    path = f"/tenants/{quoted(tenant_id)}"
+    decode = _reads(lambda: _of("tenant").Tenant)
+    return Call("PATCH", path, decode, body=_encoded(dict(change)), headers=_etag(if_match), repeatable=False)
+
+
+def keys(*, tenant: str | None = None) -> Call[tuple[KeyView, ...]]:
+    """A tenant's keys, oldest first."""
+    return Call("GET", "/keys", _items(lambda: _views().KeyView), query={"tenant": tenant})
+
+
+def issue_key(new: KeyNew | Mapping[str, Any]) -> Call[NewKey]:
+    """Issue a key; its secret is shown this once. Never repeated by itself."""
+    return Call("POST", "/keys", _reads(lambda: _views().NewKey), body=_encoded(new), repeatable=False)
+
+
+def revoke_key(key_id: str) -> Call[KeyView]:
+    """Revoke a key."""
+    return Call("DELETE", f"/keys/{quoted(key_id)}", _reads(lambda: _views().KeyView))
+
+
+# --- artifacts -------------------------------------------------------------------------------------------------------
+
+
+def artifacts(*, tenant: str | None = None, before: str = "", limit: int = 100) -> Call[Page[Artifact]]:
+    """One page of a tenant's artifacts, newest first."""
+    query = {"tenant": tenant, "before": before, "limit": limit}
+    return Call("GET", "/artifacts", _reads(lambda: _views().Page[_of("artifact").Artifact]), query=query)
+
+
+def artifact(artifact_id: str) -> Call[ArtifactView]:
+    """An artifact and its files."""
+    return Call("GET", f"/artifacts/{quoted(artifact_id)}", _reads(lambda: _views().ArtifactView))
+
+
+def drop_artifact(artifact_id: str) -> Call[None]:
+    """Give up an artifact."""
+    return Call("DELETE", f"/artifacts/{quoted(artifact_id)}", lambda _: None)
+
+
+def missing_blobs(digests: Iterable[str]) -> Call[tuple[str, ...]]:
+    """Which blobs have to be uploaded."""
+    decode = _reads(lambda: _of("requests").Digests)
+    body = _encoded({"digests": tuple(digests)})
+    return Call("POST", "/blobs/missing", lambda answer: decode(answer).digests, body=body)
+
+
+def put_blob(digest: str, source: bytes | os.PathLike[str]) -> Call[BlobKept]:
+    """Upload the bytes, or the file, that hash to `digest`."""
+    decode = _reads(lambda: _views().BlobKept)
+    return Call("PUT", f"/blobs/{quoted(digest)}", decode, body=source, media="application/octet-stream")
+
+
+def put_artifact(
+    manifest: Manifest,
+    *,
+    name: str = "",
+    data_class: str = "public",
+    origin: str = "",
+    tenant: str | None = None,
+) -> Call[Artifact]:
+    """Keep an artifact whose blobs are uploaded."""
+    new = _of("requests").ArtifactNew(manifest=manifest, name=name, data_class=data_class, origin=origin)
+    decode = _reads(lambda: _of("artifact").Artifact)
+    return Call("POST", "/artifacts", decode, query={"tenant": tenant}, body=_encoded(new))
+
+
+def read_file(artifact_id: str, path: str) -> Call[bytes]:
+    """One file of an artifact, whole."""
+    from urllib.parse import quote  # noqa: PLC0415 - as above
+
+    return Call("GET", f"/artifacts/{quoted(artifact_id)}/files/{quote(path)}", bytes)
