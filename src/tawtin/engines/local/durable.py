@@ -1,0 +1,201 @@
+"""Files that are whole or absent, also after a crash; and who a process is, beyond its reusable number.
+
+Shared by the control plane, the launcher and the supervisors, so it needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import time
+from typing import Any, Final, cast
+
+_RENAME_NOREPLACE: Final = 1
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_AT_FDCWD: Final = -100
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def write_file(path: str, body: bytes, *, sync: bool = True) -> None:
+    """Replace `path` by a file of these bytes, mode 0600: readers see the old file or the whole new one.
+
+    With `sync` it is on disk, name included, when this returns. Raises OSError.
+    """
+    temporary = f"{path}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(fd, view) :]
+        if sync:
+            os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+    if sync:
+        sync_folder(os.path.dirname(path))
+
+
+def write_json(path: str, value: object, *, sync: bool = True) -> None:
+    """Replace `path` by `value` as JSON. Raises OSError."""
+    write_file(path, json.dumps(value, separators=(",", ":")).encode(), sync=sync)
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """The JSON object in `path`, or None if the file is absent, torn or no object."""
+    try:
+        with open(path, "rb") as file:
+            value: object = json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in the folder `path` durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def rename_new(source: str, target: str) -> bool:
+    """Rename atomically unless `target` exists; return whether it was done. Raises OSError for other failures."""
+    if (
+        _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+        == 0
+    ):
+        return True
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    if code in {
+        errno.EINVAL,
+        errno.ENOSYS,
+    }:  # a file system without the flag: a folder with content is not replaced
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+                return False
+            raise
+        return True
+    raise OSError(code, os.strerror(code), source)
+
+
+def remove_tree(path: str) -> None:
+    """Delete a folder that a tenant may have filled, following no links; what resists is left behind.
+
+    A tenant without rights of its own folder (mode 000) does not keep its owner from deleting it.
+    """
+
+    def relax(_function: object, name: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            parent = os.path.dirname(name)
+            if not stat.S_ISLNK(os.lstat(parent).st_mode):
+                os.chmod(parent, 0o700)
+            if stat.S_ISDIR(os.lstat(name).st_mode):
+                os.chmod(name, 0o700)
+
+    for _ in range(3):
+        shutil.rmtree(path, onerror=relax)
+        if not os.path.lexists(path):
+            return
+
+
+def lock_file(path: str) -> int | None:
+    """Take the exclusive lock of `path`; return the file descriptor that holds it, or None if another has it.
+
+    The lock is shared by every process that inherits the descriptor, and goes when the last of them closes it or
+    dies. Raises OSError.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def lock_held(path: str) -> bool:
+    """Whether some process holds the lock of `path`; an absent file is held by nobody."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def boot_id() -> str:
+    """What tells this start of the machine from every other."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When process `pid` started, in clock ticks since boot; None if there is none. Zombies count as there."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether process `pid` has ended and only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in {b"Z", b"X"}
+    except (OSError, IndexError):
+        return False
+
+
+def still_there(pid: int, ticks: int) -> bool:
+    """Whether the process that had number `pid` and started at `ticks` still runs."""
+    return start_ticks(pid) == ticks and not is_zombie(pid)
+
+
+def kill_confirmed(pid: int, ticks: int, wait_s: float) -> bool:
+    """Kill the process that had number `pid` and started at `ticks`; return whether it is gone within `wait_s`."""
+    end = time.monotonic() + wait_s
+    while still_there(pid, ticks):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def die_with_parent(parent: int) -> bool:
+    """Have the kernel kill the calling process when `parent` ends. False if `parent` is gone already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
+
+
+def adopt_orphans() -> None:
+    """Become the parent of orphaned descendants, so that none escapes to the system's first process."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def forbid_new_privileges() -> None:
+    """Give up gaining rights through programs with the set-user-id bit, for good."""
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -1,0 +1,208 @@
+"""The process that forks supervisors: everything they need is loaded already, so that a run starts in milliseconds.
+
+It outlives the control plane, holds nothing that must not be lost, and may be killed at any time: a run's start token
+is the atomic rename of its prepared folder to its final name, made durable before the fork. A launcher of another
+version is told to retire; runs that it started go on. The standard library alone.
+
+Requests and answers are JSON objects, each behind its length (4 bytes, most significant first).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import Any, Final, NoReturn, cast
+
+from tawtin.engines.local import durable, orders
+from tawtin.engines.local.orders import Plan
+from tawtin.engines.local.supervisor import supervise
+
+SOCKET: Final = "launcher.sock"
+_LOCK: Final = "launcher.lock"
+_REQUEST_BYTES_MAX: Final = 64 << 20
+_READ_BYTES: Final = 1 << 20
+_LONELY_S: Final = 60.0
+"""It goes when no control plane was connected for so long; the next one starts another."""
+
+
+def frame(message: object) -> bytes:
+    """`message` as it goes over the socket."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    return struct.pack(">I", len(body)) + body
+
+
+def frames(buffer: bytearray) -> list[dict[str, Any]]:
+    """Take all whole messages from the front of `buffer`. Raises ValueError if they are none of ours."""
+    found: list[dict[str, Any]] = []
+    while len(buffer) >= 4:
+        size = int.from_bytes(buffer[:4], "big")
+        if size > _REQUEST_BYTES_MAX:
+            raise ValueError("a message is too long")
+        if len(buffer) < 4 + size:
+            break
+        found.append(cast("dict[str, Any]", json.loads(buffer[4 : 4 + size])))
+        del buffer[: 4 + size]
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """Become a daemon and serve. Arguments: root folder of runs, version to answer to."""
+    root, version = argv
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.umask(0o077)
+    os.chdir("/")
+    lock = durable.lock_file(os.path.join(root, _LOCK))
+    if lock is None:
+        os._exit(0)  # another one serves already
+    Launcher(root, version).serve()
+
+
+class Launcher:
+    """The server."""
+
+    def __init__(self, root: str, version: str) -> None:
+        """Serve the runs below `root`."""
+        self._root = root
+        self._runs = os.path.join(root, "runs")
+        self._version = version
+        self._selector = selectors.DefaultSelector()
+        self._listener = self._listen()
+        self._buffers: dict[socket.socket, bytearray] = {}
+        self._retired = False
+
+    def _listen(self) -> socket.socket:
+        folder = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        short = f"/proc/self/fd/{folder}/{SOCKET}"  # socket names are limited to 108 bytes, roots are not
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(short)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(short)
+        os.chmod(short, 0o600)
+        listener.listen(16)
+        os.close(folder)
+        return listener
+
+    def serve(self) -> NoReturn:
+        """Answer until told to retire."""
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        gc.disable()  # the collector would touch, and so copy, pages that supervisors share with us
+        gc.freeze()
+        lonely_since = time.monotonic()
+        while not self._retired:
+            if self._buffers:
+                lonely_since = time.monotonic()
+            elif time.monotonic() - lonely_since > _LONELY_S:
+                break
+            for key, _ in self._selector.select(timeout=1.0):
+                channel = cast("socket.socket", key.fileobj)
+                if channel is self._listener:
+                    self._accept()
+                else:
+                    self._read(channel)
+            self._reap()
+        os._exit(0)
+
+    def _accept(self) -> None:
+        channel, _ = self._listener.accept()
+        peer = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", peer)[1] != os.geteuid():
+            channel.close()
+            return
+        self._buffers[channel] = bytearray()
+        self._selector.register(channel, selectors.EVENT_READ)
+
+    def _read(self, channel: socket.socket) -> None:
+        buffer = self._buffers[channel]
+        try:
+            data = channel.recv(_READ_BYTES)
+            buffer += data
+            requests = frames(buffer)
+        except (OSError, ValueError):
+            data, requests = b"", []
+        answers = b"".join(frame(answer) for answer in self._answer(requests))
+        try:
+            channel.sendall(answers)
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(channel)
+            del self._buffers[channel]
+            channel.close()
+
+    def _answer(self, requests: list[dict[str, Any]]) -> list[dict[str, object]]:
+        answers: list[dict[str, object]] = []
+        tokens: list[tuple[Plan, int]] = []
+        for request in requests:
+            if request["op"] == "hello":
+                answers.append({"hello": self._version, "pid": os.getpid()})
+            elif request["op"] == "retire":
+                self._retired = True
+            elif request["op"] == "launch":
+                plan = cast("Plan", request["plan"])
+                try:
+                    lock = self._take_token(str(request["prepared"]), plan)
+                except OSError as error:
+                    answers.append({"run": plan["run"], "error": str(error)})
+                    continue
+                if lock is None:
+                    answers.append({"run": plan["run"], "taken": True})
+                else:
+                    tokens.append((plan, lock))
+        if tokens:
+            durable.sync_folder(self._runs)  # from here on these runs were started, whatever happens
+        for plan, lock in tokens:
+            answers.append(self._fork(plan, lock))
+        return answers
+
+    def _take_token(self, prepared: str, plan: Plan) -> int | None:
+        """Make the run's folder its own, with its lock held; return the lock, or None if the run was started before."""
+        lock = durable.lock_file(os.path.join(prepared, orders.LOCK))
+        if lock is None:
+            return None
+        try:
+            if durable.rename_new(prepared, plan["folder"]):
+                return lock
+        except OSError:
+            os.close(lock)
+            raise
+        os.close(lock)
+        return None
+
+    def _fork(self, plan: Plan, lock: int) -> dict[str, object]:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(lock)
+            return {"run": plan["run"], "error": f"no process could be made: {error}"}
+        if pid == 0:
+            try:
+                self._selector.close()
+                self._listener.close()
+                for channel in self._buffers:
+                    channel.close()
+                supervise(plan)
+            finally:
+                os._exit(70)
+        os.close(lock)
+        return {"run": plan["run"], "pid": pid, "ticks": durable.start_ticks(pid)}
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,252 @@
+"""The process that watches over one run, from its start token to its exit record.
+
+It is forked by the launcher, outlives the control plane and the launcher, and depends on nothing but its own folder:
+1. say who it is, 2. set up (or take what an earlier set-up left), 3. run, 4. end everything of the run, 5. write the
+exit record, and only then 6. go. Asked to stop by a file and a signal. The standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, Final, NoReturn
+
+from tawtin.engines.local import durable, mountpoints, orders, setupcache
+from tawtin.engines.local.cgroups import Group
+from tawtin.engines.local.meter import Meter, boot_ms
+from tawtin.engines.local.orders import Exit, Plan, UsageNow
+from tawtin.engines.local.output import Output
+from tawtin.engines.local.spawn import SpawnError
+from tawtin.engines.local.watch import Ended, Stopping, Watch
+
+WAKE: Final = signal.SIGUSR1
+"""Tells a supervisor to look for `stop.json`."""
+
+
+def supervise(plan: Plan) -> NoReturn:
+    """Carry out `plan` in this process, then end it. Never raises."""
+    os.setsid()
+    wake, wake_writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_writing, warn_on_full_buffer=False)
+    signal.signal(WAKE, lambda *_: None)
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # meant for the control plane's terminal, not for runs
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    supervisor = Supervisor(plan, wake)
+    try:
+        supervisor.go()
+    except BaseException:  # noqa: BLE001 - the exit record is written whatever happens
+        traceback.print_exc()
+        supervisor.fail(f"the supervisor failed: {sys.exc_info()[1]}")
+    os._exit(0)
+
+
+class Supervisor:
+    """One run's supervisor."""
+
+    def __init__(self, plan: Plan, wake: int) -> None:
+        """`wake` is a descriptor that becomes readable when there may be a stop to obey."""
+        self._plan = plan
+        self._folder = plan["folder"]
+        self._files = os.path.join(self._folder, orders.FILES)
+        self._wake = wake
+        self._group = Group(plan["cgroup"], plan["run"])
+        self._started_ms: int | None = None
+        self._started_boot_ms = 0
+        self._identity: dict[str, Any] = {}
+        self._output: Output | None = None
+        self._meter: Meter | None = None
+        self._message = ""
+
+    def go(self) -> None:
+        """Everything, in order."""
+        plan = self._plan
+        # 1. who it is; a stop asked from here on is seen
+        self._identify()
+        durable.adopt_orphans()
+        asked = durable.read_json(os.path.join(self._folder, orders.STOP))
+        if asked:
+            self._record(Ended(cause=str(asked.get("cause", "Cancelled"))))
+            return
+        log = os.path.join(self._folder, orders.LOG)
+        os.mkdir(log, 0o700)
+        self._output = Output(log, bytes_max=plan["log_bytes_max"], bytes_per_s=plan["log_bytes_per_s"])
+        limits = plan["limits"]
+        try:
+            self._group.make(
+                memory_bytes=limits["memory_bytes"],
+                cpus_milli=limits["cpus_milli"],
+                processes=limits["processes"],
+            )
+        except OSError as error:
+            self._record(Ended(cause="StartFailed", message=f"its control group could not be made: {error}"))
+            return
+        self._meter = Meter(self._group, self._files, plan["gpu_ids"])
+        # 2. to 4.
+        ended = self._phases()
+        self._finish(ended)
+
+    def _identify(self) -> None:
+        self._identity = {
+            "pid": os.getpid(),
+            "ticks": durable.start_ticks(os.getpid()),
+            "boot": durable.boot_id(),
+            "cgroup": self._plan["cgroup"],
+            "sandboxed": self._plan["sandboxed"],
+        }
+        self._write_identity()
+
+    def _write_identity(self) -> None:
+        durable.write_json(os.path.join(self._folder, orders.PROCESS), self._identity, sync=False)
+
+    def _phases(self) -> Ended:
+        plan = self._plan
+        stopping = Stopping(plan)
+        self._started_ms = time.time_ns() // 1_000_000
+        self._started_boot_ms = boot_ms()
+        self._say_usage("started")
+        cache = plan["cache"]
+        if plan["setup"]:
+            with setupcache.locked(cache, lambda: self._give_up_waiting(stopping)) as claim:
+                if claim.stopped is not None:
+                    return claim.stopped
+                if claim.ready and setupcache.restore(cache, self._files):
+                    self._note("set-up taken from an earlier run\n")
+                else:
+                    ended = self._phase(plan["setup"], stopping)
+                    if ended.cause != "Completed" or ended.exit_code != 0:
+                        return (
+                            ended
+                            if ended.cause != "Completed"
+                            else Ended(
+                                cause="SetupFailed",
+                                exit_code=ended.exit_code,
+                                message=f"`setup` ended with exit code {ended.exit_code}",
+                            )
+                        )
+                    setupcache.keep(cache, self._files)
+        return self._phase(plan["command"], stopping)
+
+    def _give_up_waiting(self, stopping: Stopping) -> Ended | None:
+        """Called while another run of the tenant does the same set-up."""
+        asked = durable.read_json(os.path.join(self._folder, orders.STOP))
+        if asked:
+            return Ended(cause=str(asked.get("cause", "Cancelled")))
+        if stopping.time_is_up(self._started_boot_ms):
+            return Ended(cause="TimeLimit")
+        return None
+
+    def _phase(self, command: list[str], stopping: Stopping) -> Ended:
+        if self._output is None or self._meter is None:
+            raise RuntimeError("a phase needs its output and its meter")
+        watch = Watch(
+            plan=self._plan,
+            group=self._group,
+            output=self._output,
+            meter=self._meter,
+            stopping=stopping,
+            wake=self._wake,
+            started_boot_ms=self._started_boot_ms,
+            on_sandbox=self._know_sandbox,
+            on_meter=lambda: self._say_usage("usage"),
+        )
+        try:
+            for name, place, kind in self._plan["mountpoints"]:
+                root = os.path.join(self._files, name)
+                mountpoints.make(root, place, is_file=kind == "file", owner=self._plan["user"])
+            return watch.run(command)
+        except mountpoints.MountpointError as error:
+            return Ended(cause="StartFailed", message=str(error))
+        except SpawnError as error:
+            return Ended(cause="StartFailed", message=f"the sandbox could not be started: {error}")
+
+    def _know_sandbox(self, outer: int, inner: int) -> None:
+        for name, pid in (("outer", outer), ("inner", inner)):
+            if pid:
+                self._identity[name] = [pid, durable.start_ticks(pid)]
+        self._write_identity()
+
+    def _note(self, text: str) -> None:
+        if self._output is not None:
+            self._output.note(f"[tawtin] {text}".encode())
+
+    def _finish(self, ended: Ended) -> None:
+        if self._group and not self._group.kill(5.0):
+            ended = Ended(
+                cause=ended.cause, exit_code=ended.exit_code, message="a process of it could not be killed"
+            )
+        if self._meter is not None:
+            self._meter.look([])
+            self._meter.look_at_disk([])
+            self._meter.settle()
+        if self._output is not None:
+            self._output.close()
+        self._group.remove()
+        self._record(ended)
+        if not self._plan["keep_files"]:
+            durable.remove_tree(self._files)
+
+    def _record(self, ended: Ended) -> None:
+        record: Exit = {
+            "started_ms": self._started_ms,
+            "ended_ms": time.time_ns() // 1_000_000,
+            "cause": ended.cause,
+            "exit_code": ended.exit_code,
+            "message": ended.message,
+            "usage": self._usage(),
+        }
+        durable.write_json(os.path.join(self._folder, orders.EXIT), record)
+        self._tell("exit")
+
+    def fail(self, message: str) -> None:
+        """End what runs and write an exit record that says that the supervisor itself failed."""
+        with contextlib.suppress(Exception):
+            for name in ("inner", "outer"):
+                if name in self._identity:
+                    durable.kill_confirmed(*self._identity[name], 2.0)
+            self._group.kill(2.0)
+            self._group.remove()
+        cause = "StartFailed" if self._started_ms is None else "SupervisorLost"
+        with contextlib.suppress(Exception):
+            self._record(Ended(cause=cause, message=message))
+
+    def _usage(self) -> UsageNow:
+        plan, meter = self._plan, self._meter
+        wall = boot_ms() - self._started_boot_ms if self._started_ms is not None else 0
+        return {
+            "wall_ms": wall,
+            "cpu_ms": meter.cpu_ms() if meter else 0,
+            "memory_peak_mib": meter.memory_peak_mib() if meter else 0,
+            "disk_peak_mib": meter.disk_peak_mib() if meter else 0,
+            "gpu_model": plan["gpu_model"],
+            "gpu_ms": wall * plan["gpus"],
+            "gpus_declared": plan["gpus_declared"],
+            "bytes_in": plan["bytes_in"],
+            "bytes_out": 0,
+            "energy_mj": meter.energy_mj() if meter else None,
+        }
+
+    def _say_usage(self, event: str) -> None:
+        value = {"started_ms": self._started_ms, "usage": self._usage()}
+        durable.write_json(os.path.join(self._folder, orders.USAGE), value, sync=False)
+        self._tell(event)
+
+    def _tell(self, event: str) -> None:
+        """Tell the control plane, if it listens; it finds out later otherwise."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            folder = os.open(os.path.dirname(self._plan["notify"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                channel.setblocking(False)
+                name = os.path.basename(self._plan["notify"])
+                channel.sendto(f"{event} {self._plan['run']}".encode(), f"/proc/self/fd/{folder}/{name}")
+            finally:
+                os.close(folder)
