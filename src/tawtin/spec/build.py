@@ -69,7 +69,8 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         outputs=_outputs(job, problems),
         demand=demand(job, problems),
         max_duration_ms=_duration("max_duration", job.max_duration, None, problems, least=1),
-        stop_grace_ms=_duration("stop_grace", job.stop_grace, STOP_GRACE_MS, problems, most=GRACE_MS_MAX) or 0,
+        stop_grace_ms=_duration("stop_grace", job.stop_grace, STOP_GRACE_MS, problems, most=GRACE_MS_MAX)
+        or 0,
         priority=_priority(job, priority or 0, problems),
         preemptible=_preemptible(job, problems),
         checkpoint=_checkpoint(job, problems),
@@ -116,7 +117,9 @@ def _try(turn: Callable[[str], T], text: str, field: str, otherwise: T, problems
 
 def _text(field: str, text: str, most: int, problems: Problems) -> str:
     if len(text) > most:
-        problems.add(field, f"this is longer than {most} characters; shorten it, or put it into a file of `workdir`")
+        problems.add(
+            field, f"this is longer than {most} characters; shorten it, or put it into a file of `workdir`"
+        )
     if "\0" in text:
         problems.add(field, "this holds a NUL character, which no program can be given; remove it")
     if not text.isascii():
@@ -136,7 +139,9 @@ def _script(field: str, text: str, problems: Problems) -> str:
 
 def _label(field: str, text: str, problems: Problems) -> str:
     if not text or len(text) > NAME_MAX or not text.isprintable() or text.strip() != text:
-        problems.add(field, f"{shown(text)} is no name: 1 to {NAME_MAX} printable characters, no space at the ends")
+        problems.add(
+            field, f"{shown(text)} is no name: 1 to {NAME_MAX} printable characters, no space at the ends"
+        )
     return text
 
 
@@ -150,13 +155,23 @@ def _word(field: str, text: str, words: dict[str, T], otherwise: T, problems: Pr
 
 
 def _duration(
-    field: str, value: str | int | None, otherwise: int | None, problems: Problems, *, least: int = 0, most: int = 0
+    field: str,
+    value: str | int | None,
+    otherwise: int | None,
+    problems: Problems,
+    *,
+    least: int = 0,
+    most: int = 0,
 ) -> int | None:
     if value is None:
         return otherwise
     ms = _try(duration_ms, str(value), field, otherwise, problems)
     if ms is not None and (ms < least or (most and ms > most)):
-        problems.add(field, f"{shown(str(value))} is too " + ("short; give it some time" if ms < least else "long; an hour is the most"))
+        problems.add(
+            field,
+            f"{shown(str(value))} is too "
+            + ("short; give it some time" if ms < least else "long; an hour is the most"),
+        )
         return otherwise
     return ms
 
@@ -202,7 +217,8 @@ def _secrets(job: Job, problems: Problems) -> dict[str, str]:
 def _local(field: str, path: str, problems: Problems) -> None:
     problems.add(
         field,
-        f"{shown(path)} is a path on your machine, which a factory cannot read; upload it, and write the artifact's `sha256:...` id",
+        f"{shown(path)} is a path on your machine, which a factory cannot read; upload it, and "
+        "write the artifact's `sha256:...` id",
     )
 
 
@@ -238,8 +254,13 @@ def _mounts(
             _local(field, from_, problems)
         found[place] = from_
     if (hidden := nested(list(found))) is not None:
-        problems.add("file_mounts", f"{shown(hidden)} lies inside another mount, and mounts are read-only; mount it elsewhere")
-    mounts = tuple(Mount(path=place, artifact=what) for place, what in found.items() if ARTIFACT.fullmatch(what))
+        problems.add(
+            "file_mounts",
+            f"{shown(hidden)} lies inside another mount, and mounts are read-only; mount it elsewhere",
+        )
+    mounts = tuple(
+        Mount(path=place, artifact=what) for place, what in found.items() if ARTIFACT.fullmatch(what)
+    )
     local = tuple((place, what) for place, what in found.items() if not ARTIFACT.fullmatch(what))
     return mounts, local, found
 
@@ -308,10 +329,16 @@ def _preemptible(job: Job, problems: Problems) -> bool:
 def _checkpoint(job: Job, problems: Problems) -> Checkpoint | None:
     if job.checkpoint is None:
         return None
-    signal = job.checkpoint.signal if job.checkpoint.signal.startswith("SIG") else f"SIG{job.checkpoint.signal}"
+    signal = (
+        job.checkpoint.signal if job.checkpoint.signal.startswith("SIG") else f"SIG{job.checkpoint.signal}"
+    )
     if signal not in SIGNALS:
-        problems.add("checkpoint.signal", f"{shown(job.checkpoint.signal)} is not one of {', '.join(SIGNALS)}")
-    grace = _duration("checkpoint.grace", job.checkpoint.grace, CHECKPOINT_GRACE_MS, problems, most=GRACE_MS_MAX)
+        problems.add(
+            "checkpoint.signal", f"{shown(job.checkpoint.signal)} is not one of {', '.join(SIGNALS)}"
+        )
+    grace = _duration(
+        "checkpoint.grace", job.checkpoint.grace, CHECKPOINT_GRACE_MS, problems, most=GRACE_MS_MAX
+    )
     return Checkpoint(signal=signal, grace_ms=grace or 0)
 
 
@@ -319,7 +346,9 @@ def _country(field: str, code: str, problems: Problems) -> str:
     upper = code.upper()
     if upper not in COUNTRIES:
         hint = COUNTRY_HINTS.get(upper)
-        why = f"write `{hint}`" if hint and len(hint) == 2 else "write `MA` for Morocco, `ZA` for South Africa"
+        why = (
+            f"write `{hint}`" if hint and len(hint) == 2 else "write `MA` for Morocco, `ZA` for South Africa"
+        )
         why = f"write {hint}" if hint and len(hint) > 2 else why
         problems.add(field, f"{shown(code)} is no country of ISO 3166-1; {why}")
     return upper
@@ -332,7 +361,11 @@ def _residency(job: Job, problems: Problems) -> Residency:
     found: dict[str, tuple[str, ...]] = {}
     for side, codes in (("allow", wish.allow), ("deny", wish.deny)):
         upper = [
-            _country(field if (field := f"residency.{side}[{number}]") in problems.marks else f"residency.{side}", code, problems)
+            _country(
+                field if (field := f"residency.{side}[{number}]") in problems.marks else f"residency.{side}",
+                code,
+                problems,
+            )
             for number, code in enumerate(codes)
         ]
         found[side] = tuple(dict.fromkeys(upper))

@@ -44,12 +44,12 @@ class Problems:
 
     def add(self, field: str, message: str, place: tuple[int, int] | None = None) -> None:
         """Note that `field` (dotted; empty for the whole spec) is wrong; `place` is (line, column) if known."""
-        if len(self.found) >= ERRORS_MAX:
+        if len(self.found) >= ERRORS_MAX or any(
+            error.field == field and error.message == message for error in self.found
+        ):
             return
         line, column = place or self._place(field)
-        self.found.append(
-            FieldError(message=message, field=field, line=line, column=column, file=self.file)
-        )
+        self.found.append(FieldError(message=message, field=field, line=line, column=column, file=self.file))
 
     def check(self) -> None:
         """Raise SpecError if anything was found."""
@@ -62,7 +62,7 @@ class Problems:
                 return self.marks[field]
             cut = max(field.rfind("."), field.rfind("["))
             field = field[: max(cut, 0)]
-        return None, None
+        return self.marks.get("", (None, None))
 
 
 def shown(text: str) -> str:

@@ -45,8 +45,8 @@ _PLACE: Final = (
     "a factory is one site and no cloud; remove it, and say which countries may run the work in `residency`"
 )
 _DISK: Final = "a factory has one kind of disk; remove it, and say the size in `disk_size`"
-_GIVEN: Final = "`{key}` has no value; give it with `--env {key}=...`, or write `\"\"` for an empty one"
-_SECRET: Final = "`{key}` has no value; give it with `--secret {key}=...`"
+_GIVEN: Final = '`{key}` has no value; give it with `--env {key}=...`, or write `""` for an empty one'
+_SECRET: Final = "`{key}` has no value; give it with `--secret {key}=...`"  # noqa: S105 - a sentence
 
 REFUSED_RESOURCES: Final[dict[str, str]] = {
     "cloud": _PLACE,
@@ -104,12 +104,10 @@ REFUSED: Final[dict[str, str]] = {
 """Of the whole file."""
 
 _NOT_MOUNTED: Final = (
-    "buckets and storage objects are not mounted; upload the data once with `tawtin artifacts` and write its `sha256:...` "
-    "id, or a local path"
+    "buckets and storage objects are not mounted; upload the data once with `tawtin artifacts` and write its "
+    "`sha256:...` id, or a local path"
 )
-_NOT_CLONED: Final = (
-    "repositories are not cloned for you; write a local folder, or `git clone` in `setup` with `network: true`"
-)
+_NOT_CLONED: Final = "repositories are not cloned for you; write a local folder, or `git clone` in `setup` with `network: true`"
 
 
 class _Recovery:
@@ -120,15 +118,20 @@ class _Recovery:
             "strategy": Field(OneOf(("failover", "FAILOVER", "none", "NONE")), "how to recover"),
             "max_restarts_on_errors": Field(Integer(0, 0), "restarts of a program that failed"),
         },
-        refused={"recover_on_exit_codes": "an exit code is an answer, and a program that failed is not started again"},
+        refused={
+            "recover_on_exit_codes": "an exit code is an answer, and a program that failed is not started again"
+        },
     )
     hint: Final = (
-        "a run that was preempted or lost its node is always started again, at the first free place; remove it"
+        "a run that was preempted or lost its node is always started again, where there is place; remove it"
     )
 
     def read(self, node: Node, path: str, reading: Reading) -> object:
         """Return the strategy in lower case."""
-        word = OneOf(("failover", "FAILOVER"), hints=dict.fromkeys(("EAGER_NEXT_REGION", "eager_next_region"), self.hint))
+        word = OneOf(
+            ("failover", "FAILOVER"),
+            hints=dict.fromkeys(("EAGER_NEXT_REGION", "eager_next_region"), self.hint),
+        )
         found = Choice(word, None, self.fixed).read(node, path, reading)
         if isinstance(found, dict):
             found = cast("dict[str, Any]", found).get("strategy", "failover")
@@ -172,7 +175,8 @@ def _listed_outputs(found: object) -> object:
         return [{"name": name, "path": path} for name, path in cast("dict[str, str]", found).items()]
     named = cast("list[str | dict[str, str]]", found)
     return [
-        {"name": each.rstrip("/").rpartition("/")[2], "path": each} if isinstance(each, str) else each for each in named
+        {"name": each.rstrip("/").rpartition("/")[2], "path": each} if isinstance(each, str) else each
+        for each in named
     ]
 
 
@@ -201,7 +205,12 @@ _GPUS: Final = Choice(
     MapOf(Integer(1, 65_536)),
 )
 _COUNTRIES: Final = ListOf(Text("a country's code"), single=True)
-_LABELS: Final = MapOf(Text(loose=True), LABEL_NAME, "a label of letters, digits, `_`, `.`, `/` and `-`", null="a label needs a value")
+_LABELS: Final = MapOf(
+    Text(loose=True),
+    LABEL_NAME,
+    "a label of letters, digits, `_`, `.`, `/` and `-`",
+    null="a label needs a value",
+)
 
 _SHAPE: Final[dict[str, Field]] = {
     "accelerators": Field(
@@ -209,7 +218,9 @@ _SHAPE: Final[dict[str, Field]] = {
     ),
     "gpus": Field(_GPUS, "", into="accelerators", hidden=True),
     "cpus": Field(_AUTO, "Processors on each node: `4`, `4+`, `0.5`; rounded up into a class."),
-    "memory": Field(_AUTO, "Memory on each node: `16` (GiB), `16+`, `512MB`, `16Gi`; rounded up into a class."),
+    "memory": Field(
+        _AUTO, "Memory on each node: `16` (GiB), `16+`, `512MB`, `16Gi`; rounded up into a class."
+    ),
     "disk_size": Field(_AUTO, "Disk on each node: `256` (GiB), `256GB`; rounded up into a class."),
     "ephemeral_storage": Field(_AUTO, "", into="disk_size", hidden=True),
     "use_spot": Field(Boolean(), "The same as `preemptible`."),
@@ -219,7 +230,9 @@ _ALTERNATIVES: Final = ListOf(Fields(_SHAPE, REFUSED_RESOURCES))
 RESOURCES: Final = Fields(
     {
         **_SHAPE,
-        "any_of": Field(_ALTERNATIVES, "Alternatives, the first preferred; each adds to the fields beside `any_of`."),
+        "any_of": Field(
+            _ALTERNATIVES, "Alternatives, the first preferred; each adds to the fields beside `any_of`."
+        ),
         "ordered": Field(_ALTERNATIVES, "The same as `any_of`."),
         "priority": Field(Integer(-1000, 1000), "The same as `priority` outside of `resources`."),
         "labels": Field(_LABELS, "The same as `labels` outside of `resources`."),
@@ -239,49 +252,72 @@ JOB: Final = Fields(
             ),
             "What is asked for. This version runs `job`.",
         ),
-        "run": Field(Text("a script"), "The script, run by `bash -eo pipefail` in the working folder on every node."),
-        "setup": Field(Text("a script"), "A script that runs before `run`; what it made is kept between runs."),
+        "run": Field(
+            Text("a script"), "The script, run by `bash -eo pipefail` in the working folder on every node."
+        ),
+        "setup": Field(
+            Text("a script"), "A script that runs before `run`; what it made is kept between runs."
+        ),
         "envs": Field(
             MapOf(Text(loose=True), ENV_NAME, "a name of letters, digits and `_`", null=_GIVEN),
             "Environment of `setup` and `run`. One without a value is given at submission.",
         ),
-        "secrets": Field(_Secrets(), "As `envs`; values are kept beside the workload, shown nowhere, gone when it ends."),
+        "secrets": Field(
+            _Secrets(), "As `envs`; values are kept beside the workload, shown nowhere, gone when it ends."
+        ),
         "workdir": Field(
-            Text("a folder", _NOT_CLONED), "A local folder, or an artifact, that is copied into the working folder."
+            Text("a folder", _NOT_CLONED),
+            "A local folder, or an artifact, that is copied into the working folder.",
         ),
         "file_mounts": Field(
-            MapOf(Text("a local path or an artifact", _NOT_MOUNTED), null="this takes a local path or an artifact"),
+            MapOf(
+                Text("a local path or an artifact", _NOT_MOUNTED),
+                null="this takes a local path or an artifact",
+            ),
             "Path inside the run -> local path or artifact (`sha256:...`), mounted read-only.",
         ),
-        "outputs": Field(_OUTPUTS, "Files or folders kept as artifacts: `{model: out/model.pt}` or `[out/model.pt]`."),
+        "outputs": Field(
+            _OUTPUTS, "Files or folders kept as artifacts: `{model: out/model.pt}` or `[out/model.pt]`."
+        ),
         "resources": Field(RESOURCES, "What each node gets."),
         "num_nodes": Field(Integer(1, 4096), "Nodes, started together; all get the same resources."),
         "array": Field(
             Choice(Quantity("a number or indices"), ListOf(Integer(0, 999_999))),
             "Members of an array: `4` for indices 0 to 3, `0-3`, `1,4,7`, `0-10:2`.",
         ),
-        "max_duration": Field(Quantity("a duration"), "`90` (seconds), `2h30m`, `1:30:00`, `PT2H30M`; then it is stopped."),
+        "max_duration": Field(
+            Quantity("a duration"), "`90` (seconds), `2h30m`, `1:30:00`, `PT2H30M`; then it is stopped."
+        ),
         "stop_grace": Field(Quantity("a duration"), "Time between SIGTERM and SIGKILL; 10 s without it."),
         "checkpoint": Field(
             Fields(
                 {
-                    "signal": Field(OneOf((*SIGNALS, *(name[3:] for name in SIGNALS))), "Without it, `SIGUSR1`."),
+                    "signal": Field(
+                        OneOf((*SIGNALS, *(name[3:] for name in SIGNALS))), "Without it, `SIGUSR1`."
+                    ),
                     "grace": Field(Quantity("a duration"), "How long saving may take; 30 s without it."),
                 }
             ),
             "How a run is told to save itself before it is preempted or drained.",
         ),
-        "priority": Field(Integer(-1000, 1000), "Higher goes first, within the tenant's quota; 0 without it."),
-        "preemptible": Field(Boolean(), "Whether it may be stopped for others and started again; true without it."),
+        "priority": Field(
+            Integer(-1000, 1000), "Higher goes first, within the tenant's quota; 0 without it."
+        ),
+        "preemptible": Field(
+            Boolean(), "Whether it may be stopped for others and started again; true without it."
+        ),
         "network": Field(Boolean(), "Whether it may use the network; false without it."),
         "on_partition": Field(
-            OneOf(("wait", "rerun")), "What happens if the place that runs it is cut off: `wait`, or `rerun` elsewhere."
+            OneOf(("wait", "rerun")),
+            "What happens if the place that runs it is cut off: `wait`, or `rerun` elsewhere.",
         ),
         "data": Field(
             Fields(
                 {
                     "class": Field(OneOf(DATA_CLASSES), "The class of the data; `public` without it."),
-                    "origin": Field(Text("a country's code"), "Country whose law the data is under (ISO 3166-1 alpha-2)."),
+                    "origin": Field(
+                        Text("a country's code"), "Country whose law the data is under (ISO 3166-1 alpha-2)."
+                    ),
                     "purpose": Field(Text("text"), "What the data is used for."),
                     "datasets": Field(ListOf(Text("a dataset")), "Datasets that it reads."),
                 }
@@ -297,7 +333,9 @@ JOB: Final = Fields(
             ),
             "The owner's own wish. It narrows what rules allow, and never widens it.",
         ),
-        "budget": Field(Text("an amount with its currency, such as `500 MAD`"), "The most it may cost: `500 MAD`."),
+        "budget": Field(
+            Text("an amount with its currency, such as `500 MAD`"), "The most it may cost: `500 MAD`."
+        ),
         "project": Field(Text("a name", loose=True), "What it is booked under."),
         "labels": Field(_LABELS, "Your own names and values."),
     },

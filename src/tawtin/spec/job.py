@@ -143,7 +143,9 @@ class Parsed(Record, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Without secret values."""
-        return f"Parsed(spec={self.spec!r}, secrets={sorted(self.secret_values)!r}, warnings={self.warnings!r})"
+        return (
+            f"Parsed(spec={self.spec!r}, secrets={sorted(self.secret_values)!r}, warnings={self.warnings!r})"
+        )
 
     def body(self, *, workdir: str = "", mounts: dict[str, str] | None = None) -> bytes:
         """Return the JSON to submit, local paths replaced by artifacts (`sha256:...`).

@@ -165,7 +165,9 @@ class OneOf:
             return node.text
         hint = self.hints.get(node.text, "") if isinstance(node, Scalar) else ""
         known = ", ".join(f"`{word}`" for word in self.words)
-        return reading.bad(path, f"this takes one of {known}, not {_is_a(node)}" + (f"; {hint}" if hint else ""))
+        return reading.bad(
+            path, f"this takes one of {known}, not {_is_a(node)}" + (f"; {hint}" if hint else "")
+        )
 
     def schema(self) -> Schema:
         """Of the words."""
@@ -311,7 +313,9 @@ class Fields:
                 continue
             name = known.into or key.text
             if name in found:
-                reading.bad(at, f"{shown(key.text)} says the same as `{name}`, which is given as well; remove one")
+                reading.bad(
+                    at, f"{shown(key.text)} says the same as `{name}`, which is given as well; remove one"
+                )
             found[name] = one
         for name in self.required:
             if name not in found and not reading.problems.found:
@@ -321,8 +325,14 @@ class Fields:
     def _unknown(self, key: str) -> str:
         if key in self.refused:
             return f"{shown(key)} has no meaning here: {self.refused[key]}"
-        near = get_close_matches(key[:64], [name for name, each in self.fields.items() if not each.hidden], n=1)
-        known = f"did you mean `{near[0]}`?" if near else "remove it; `docs/reference/spec.md` lists what there is"
+        near = get_close_matches(
+            key[:64], [name for name, each in self.fields.items() if not each.hidden], n=1
+        )
+        known = (
+            f"did you mean `{near[0]}`?"
+            if near
+            else "remove it; `docs/reference/spec.md` lists what there is"
+        )
         return f"there is no field {shown(key)}; {known}"
 
     def schema(self) -> Schema:

@@ -42,7 +42,7 @@ def parse_yaml(
     root = parse(decode(text, file), file)
     if root is None or (isinstance(root, Scalar) and root.null):
         raise SpecError((FieldError(message="there is nothing in it; say at least `run`", file=file),))
-    return _from_tree(root, file, envs or {}, secrets or {}, name=_stem(file))
+    return _from_tree(root, file, envs or {}, secrets or {}, name=stem(file))
 
 
 def parse_json(body: bytes) -> Parsed:
@@ -67,7 +67,7 @@ def parse_job(job: Job) -> Parsed:
 
 def parse_json_dict(plain: dict[str, Any], *, file: str = "") -> Parsed:
     """Read a spec from plain data, as of a JSON file. Local paths may stand in it. Raises SpecError."""
-    return _from_tree(_tree(plain, 0), file, {}, {}, name=_stem(file), marks=False)
+    return _from_tree(_tree(plain, 0), file, {}, {}, name=stem(file), marks=False)
 
 
 def parse_any(
@@ -78,14 +78,17 @@ def parse_any(
     if not text.startswith("#!"):
         return parse_yaml(text, file=file, envs=envs, secrets=secrets)
     if not _SBATCH.search(text):
-        message = "this is a script without `#SBATCH` lines; add them, or put it under `run: |` in a YAML file"
+        message = (
+            "this is a script without `#SBATCH` lines; add them, or put it under `run: |` in a YAML file"
+        )
         raise SpecError((FieldError(message=message, line=1, column=1, file=file),))
-    from tawtin.spec.sbatch import parse_sbatch  # noqa: PLC0415 - rarely needed
+    from tawtin.spec.sbatch import parse_sbatch  # noqa: PLC0415 - it builds on the helpers above
 
     return parse_sbatch(text, file=file, envs=envs, secrets=secrets)
 
 
-def _stem(file: str) -> str:
+def stem(file: str) -> str:
+    """Return the name that a spec without one gets from its file."""
     stem = PurePath(file).stem if file and not file.startswith("<") else ""
     stem = "".join(char if char.isprintable() else "?" for char in stem.strip())[:128].strip()
     return stem or "job"
@@ -98,6 +101,7 @@ def _from_tree(
     reading = Reading(problems, overridden=frozenset((*envs, *secrets)))
     if marks:
         problems.marks = reading.marks
+        reading.marks[""] = root.place
     found = JOB.read(root, "", reading)
     plain = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     if not isinstance(root, Mapping):
@@ -117,7 +121,8 @@ def _from_tree(
     )
 
 
-# --- JSON that does not decode at once: find out why, field by field ---------------------------------------------------
+# --- JSON that does not decode at once: find out why, field by field -------------------------------------------------
+
 
 class _Twice(ValueError):
     """A key was given twice."""
@@ -166,12 +171,18 @@ def _tree(value: object, depth: int) -> Node:
         raise SpecError((FieldError(message=f"a spec nests at most {DEPTH_MAX} levels deep"),))
     if isinstance(value, dict):
         entries = cast("dict[object, object]", value).items()
-        return Mapping(tuple((Scalar(str(key), False, place), _tree(each, depth + 1)) for key, each in entries), place)
+        return Mapping(
+            tuple(
+                (Scalar(str(key), plain=False, place=place), _tree(each, depth + 1)) for key, each in entries
+            ),
+            place,
+        )
     if isinstance(value, list | tuple):
         items = cast("list[object]", value)
         return Sequence(tuple(_tree(each, depth + 1) for each in items), place)
     if isinstance(value, str):
-        return Scalar(value, False, place)
+        return Scalar(value, plain=False, place=place)
     if value is None:
-        return Scalar("", True, place)
-    return Scalar(str(value).lower() if isinstance(value, bool) else str(value), True, place)
+        return Scalar("", plain=True, place=place)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return Scalar(text, plain=True, place=place)

@@ -13,7 +13,21 @@ PATH_BYTES_MAX: Final = 4096
 ARTIFACT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_SYSTEM: Final = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr")
+_SYSTEM: Final = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+)
 _WHOLE: Final = ("/", "/home", "/root", "/tmp", "/var", SANDBOX_HOME, SANDBOX_WORK)  # noqa: S108 - inside the sandbox
 
 
@@ -26,7 +40,9 @@ def filled(text: str, envs: Mapping[str, str], secrets: Mapping[str, str | None]
         if name in secrets:
             raise ValueError(f"{shown(match[0])} is a secret, and a path would show it; move it to `envs`")
         if name not in envs:
-            raise ValueError(f"{shown(match[0])} is not in `envs`; add it there, or give it with `--env {name}=...`")
+            raise ValueError(
+                f"{shown(match[0])} is not in `envs`; add it there, or give it with `--env {name}=...`"
+            )
     return _VARIABLE.sub(lambda match: envs[match[1] or match[2]], text)
 
 
@@ -58,7 +74,7 @@ def source(path: str) -> str:
 
 
 def target(path: str) -> str:
-    """Return the absolute path inside the sandbox: `~` is the run's home, relative paths begin at its working folder."""
+    """Return the absolute path inside the sandbox: `~` is the run's home, relative paths are in its working folder."""
     sound(path)
     if path == "~" or path.startswith("~/"):
         path = SANDBOX_HOME + path[1:]
@@ -70,7 +86,9 @@ def target(path: str) -> str:
         path = f"{SANDBOX_WORK}/{path}"
     whole = "/" + "/".join(part for part in path.split("/") if part not in {"", "."})
     if whole in _WHOLE or any(whole == system or whole.startswith(system + "/") for system in _SYSTEM):
-        raise ValueError(f"{shown(whole)} belongs to the system of the sandbox; mount below `~/` or at a path such as `/data`")
+        raise ValueError(
+            f"{shown(whole)} belongs to the system; mount below `~/` or at a path such as `/data`"
+        )
     return whole
 
 
@@ -78,7 +96,9 @@ def inside(path: str) -> str:
     """Return a path relative to the working folder, as it may stand in `outputs`."""
     sound(path)
     if path.startswith(("/", "~")):
-        raise ValueError(f"{shown(path)} is not inside the working folder; write a relative path, such as `out/model.pt`")
+        raise ValueError(
+            f"{shown(path)} is not inside the working folder; write a relative path, such as `out/model.pt`"
+        )
     whole = "/".join(part for part in path.split("/") if part not in {"", "."})
     if not whole:
         raise ValueError(f"{shown(path)} is the whole working folder; name what is to be kept in it")

@@ -13,13 +13,16 @@ from tawtin.spec.job import Alternative, Amount, Job, Resources
 from tawtin.spec.units import cpus_milli, size_mib
 
 OPTIONS_MAX: Final = 64
+NODES_MAX: Final = 4096
 GPUS_MAX: Final = 65_536
 CPUS_MILLI: Final = 1000
 MEMORY_MIB: Final = 1024
 CPUS_MILLI_PER_GPU: Final = 2000
 MEMORY_MIB_PER_GPU: Final = 8192
 
-_GPU = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,62})(?:\s*:\s*(\d{1,6}(?:\.\d+)?)(?:\.\.(\d{1,6}))?)?", re.ASCII)
+_GPU = re.compile(
+    r"([A-Za-z][A-Za-z0-9._-]{0,62})(?:\s*:\s*(\d{1,6}(?:\.\d+)?)(?:\.\.(\d{1,6}))?)?", re.ASCII
+)
 _NO_GPUS: Final = ("TPU", "INFERENTIA", "TRAINIUM")
 _Turn = Callable[[str], int]
 
@@ -30,8 +33,12 @@ def gpus(text: str) -> tuple[tuple[str, int], ...]:
     match = _GPU.fullmatch(text.strip())
     if not match:
         if text[:1].isdigit():
-            raise ValueError(f"{shown(text)} names no GPU model; write one, such as `H100:1`, or `any:1` for any")
-        raise ValueError(f"{shown(text)} is no GPU; write a model and a number, such as `H100:8` or `H100:1..4`")
+            raise ValueError(
+                f"{shown(text)} names no GPU model; write one, such as `H100:1`, or `any:1` for any"
+            )
+        raise ValueError(
+            f"{shown(text)} is no GPU; write a model and a number, such as `H100:8` or `H100:1..4`"
+        )
     model = match[1].upper()
     if model.startswith(_NO_GPUS):
         raise ValueError(f"{shown(match[1])} is no GPU, and a factory has GPUs; name a model such as `H100`")
@@ -39,7 +46,9 @@ def gpus(text: str) -> tuple[tuple[str, int], ...]:
     if "." in low:
         whole, _, part = low.partition(".")
         if part.strip("0"):
-            raise ValueError(f"{shown(text)} is a part of a GPU; GPUs are given whole, so write `{match[1]}:1`")
+            raise ValueError(
+                f"{shown(text)} is a part of a GPU; GPUs are given whole, so write `{match[1]}:1`"
+            )
         low = high = whole
     least, most = int(low), int(high)
     if not 1 <= least <= most <= GPUS_MAX:
@@ -54,6 +63,14 @@ def demand(job: Job, problems: Problems) -> Demand:
     """Return what `job` asks for; what is wrong goes to `problems`, and then the demand means nothing."""
     resources = job.resources
     if not resources.any_of and not resources.ordered:
+        accelerators = resources.accelerators
+        if (accelerators is None or isinstance(accelerators, str)) and 1 <= job.num_nodes <= NODES_MAX:
+            try:
+                return _simple(
+                    accelerators, resources.cpus, resources.memory, resources.disk_size, job.num_nodes
+                )
+            except ValueError:
+                pass  # found again below, where it is said of which field
         options = _options(resources, resources, "resources", problems)
     else:
         if resources.any_of and resources.ordered:
@@ -66,9 +83,11 @@ def demand(job: Job, problems: Problems) -> Demand:
         ]
     options = list(dict.fromkeys(options))
     if len(options) > OPTIONS_MAX:
-        problems.add("resources", f"this comes to {len(options)} alternatives; at most {OPTIONS_MAX} are tried")
-    if not 1 <= job.num_nodes <= 4096:
-        problems.add("num_nodes", f"`{job.num_nodes}` is outside of 1 to 4096")
+        problems.add(
+            "resources", f"this comes to {len(options)} alternatives; at most {OPTIONS_MAX} are tried"
+        )
+    if not 1 <= job.num_nodes <= NODES_MAX:
+        problems.add("num_nodes", f"`{job.num_nodes}` is outside of 1 to {NODES_MAX}")
         return Demand(options=(Shape(),))
     return Demand(nodes=job.num_nodes, options=tuple(options) or (Shape(),))
 
@@ -82,6 +101,19 @@ def spot(job: Job) -> bool | None:
         if each.use_spot is not None
     ]
     return any(said) if said else None
+
+
+@lru_cache(maxsize=1024)
+def _simple(accelerators: str | None, cpus: Amount, memory: Amount, disk: Amount, nodes: int) -> Demand:
+    """Most specs ask for one of few things; raises ValueError."""
+    sizes = [
+        None if value is None else turn(str(value))
+        for turn, value in ((cpus_milli, cpus), (size_mib, memory), (size_mib, disk))
+    ]
+    options = [
+        _shape(model, number, sizes[0], sizes[1], sizes[2] or 0) for model, number in _gpus(accelerators)
+    ]
+    return Demand(nodes=nodes, options=tuple(options))
 
 
 def _options(base: Resources, own: Resources | Alternative, path: str, problems: Problems) -> list[Shape]:

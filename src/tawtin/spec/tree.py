@@ -1,7 +1,7 @@
 """Untrusted YAML becomes a small tree of text with places, before anything is interpreted.
 
-Nothing is resolved here: `on`, `0123` and `NO` stay what was written, and each field decides what it wants. Size, depth,
-aliases and number of nodes are limited while events stream in, so that a bomb costs no more than its own bytes.
+Nothing is resolved here: `on`, `0123` and `NO` stay what was written, and each field decides what it wants. Size,
+depth, aliases and number of nodes are limited while events stream in, so that a bomb costs no more than its own bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def decode(text: str | bytes, file: str) -> str:
     if isinstance(text, str):
         size = len(text.encode("utf-8", "surrogatepass")) if size <= BYTES_MAX else size
     if size > BYTES_MAX:
-        _refuse(file, f"a spec has at most {BYTES_MAX} bytes; put data and programs into `workdir` or `file_mounts`")
+        _refuse(
+            file,
+            f"a spec has at most {BYTES_MAX} bytes; put data and programs into `workdir` or `file_mounts`",
+        )
     if isinstance(text, bytes):
         try:
             text = text.decode()
@@ -151,11 +154,15 @@ class _Builder:
     def _count(self, nodes: int, place: tuple[int, int]) -> None:
         self.nodes += nodes
         if self.nodes > NODES_MAX:
-            _refuse(self.file, f"a spec has at most {NODES_MAX} values, aliases written out; shorten it", place)
+            _refuse(
+                self.file, f"a spec has at most {NODES_MAX} values, aliases written out; shorten it", place
+            )
 
     def _alias(self, anchor: str, place: tuple[int, int]) -> None:
         if anchor not in self.anchors:
-            _refuse(self.file, f"the alias {shown('*' + anchor)} is used inside or before what it names", place)
+            _refuse(
+                self.file, f"the alias {shown('*' + anchor)} is used inside or before what it names", place
+            )
         node, nodes = self.anchors[anchor]
         self._count(nodes, place)
         self._put(node)
@@ -163,7 +170,7 @@ class _Builder:
     def _scalar(self, event: yaml.ScalarEvent, place: tuple[int, int]) -> None:
         tag = self._tag(event.tag, place)
         self._count(1, place)
-        node = Scalar(event.value, event.style is None and tag is None, place)
+        node = Scalar(event.value, not event.style and tag is None, place)  # '' or None: no quotes
         if event.anchor is not None:
             self.anchors[event.anchor] = (node, 1)
         self._put(node)
@@ -220,4 +227,4 @@ class _Builder:
 
 def _place(event: yaml.Event) -> tuple[int, int]:
     mark = event.start_mark
-    return mark.line + 1, mark.column + 1
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)

@@ -1,4 +1,4 @@
-"""What people write for time, processors, memory and money, as integers. Every function raises ValueError with a sentence.
+"""What people write for time, processors, memory and money, as integers. Functions raise ValueError with a sentence.
 
 Processors, memory and disk are rounded up into classes, so that a queue of many workloads has few distinct shapes.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from tawtin.spec.codes import EXPONENTS
@@ -85,7 +86,9 @@ def size_mib(text: str) -> int:
 _PART = re.compile(r"(\d{1,12})(ms|[wdhms])", re.ASCII)
 _PARTS = re.compile(r"(?:\d{1,12}(?:ms|[wdhms])\s*)+", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)", re.ASCII)
-_ISO = re.compile(r"P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?=\d)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?", re.ASCII)
+_ISO = re.compile(
+    r"P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?=\d)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?", re.ASCII
+)
 _MS: Final = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
@@ -94,7 +97,9 @@ def duration_ms(text: str) -> int:
     """Return milliseconds: `90` (seconds), `2h30m`, `1d`, `1:30:00` (h:m:s), `PT2H30M` (ISO 8601)."""
     ms = _duration_ms(text.strip())
     if ms is None:
-        raise ValueError(f"{shown(text)} is no duration; write `90` (seconds), `2h30m`, `1:30:00` or `PT2H30M`")
+        raise ValueError(
+            f"{shown(text)} is no duration; write `90` (seconds), `2h30m`, `1:30:00` or `PT2H30M`"
+        )
     if ms > DURATION_MS_MAX:
         raise ValueError(f"{shown(text)} is longer than ten years")
     return ms
@@ -106,7 +111,7 @@ def _duration_ms(text: str) -> int | None:
     if _PARTS.fullmatch(text):
         parts = _PART.findall(text)
         order = [_MS[unit] for _, unit in parts]
-        falling = all(above > below for above, below in zip(order, order[1:], strict=False))
+        falling = all(above > below for above, below in pairwise(order))
         return sum(int(count) * _MS[unit] for count, unit in parts) if falling else None
     if match := _CLOCK.fullmatch(text):
         return (int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])) * 1000
