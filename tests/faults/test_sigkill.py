@@ -111,7 +111,7 @@ def _journal_is_sound(
     journal = open_journal(f"sqlite:///{factory.data / 'journal.db'}")
     try:
         settings = load_settings(factory.folder)
-        site = site_of(settings, isolated=True)
+        site = site_of(settings)
         state = load_state(journal, site)
         assert difference(state, replay(journal, site)) == ""
         assert not state.runs

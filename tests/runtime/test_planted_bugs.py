@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
@@ -349,7 +349,7 @@ def test_plan_notices_that_decide_looks_at_the_order_of_insertion(monkeypatch: P
     def by_insertion(state: State, plan: Decision) -> Decision:
         order = {name: at for at, name in enumerate(state.workloads)}
         placements = sorted(plan.placements, key=lambda each: order[each.workload])
-        return msgspec.structs.replace(plan, placements=tuple(placements))
+        return replace(plan, placements=tuple(placements))
 
     _plant(monkeypatch, by_insertion)
     assert caught() is Invariant.PLAN
@@ -361,7 +361,7 @@ def test_plan_notices_that_decide_remembers_earlier_passes(monkeypatch: Patch):
     def counting(state: State, plan: Decision) -> Decision:
         seen[id(state)] = seen.get(id(state), 0) + 1
         odd = seen[id(state)] % 2 == 1
-        return plan if odd else msgspec.structs.replace(plan, placements=plan.placements[1:])
+        return plan if odd else replace(plan, placements=plan.placements[1:])
 
     _plant(monkeypatch, counting)
     assert caught() is Invariant.PLAN

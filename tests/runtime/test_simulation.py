@@ -70,7 +70,7 @@ def test_another_seed_gives_another_history():
 _PRINT_ROOT = "from tawtin.runtime.simulate import simulate; print(simulate({seed}, steps=150).root)"
 
 _DECIDE_BY_HASH = """
-import msgspec
+import dataclasses
 import tawtin.core.decide as deciding
 import tawtin.runtime.factory as factory
 plain = deciding.decide
@@ -107,7 +107,7 @@ def test_same_plan_whatever_the_hash_seed_and_the_process(seed: int):
 
 
 def test_a_plan_that_depends_on_hashes_would_be_seen():
-    replaced = "msgspec.structs.replace(plan, stops=stops, placements=placements)"
+    replaced = "dataclasses.replace(plan, stops=stops, placements=placements)"
     code = _DECIDE_BY_HASH.format(replace=replaced) + _PRINT_ROOT.format(seed=5)
     first, second = _roots_under_hash_seeds(code)
     assert first != second

@@ -41,8 +41,8 @@ def artifacts_url(settings: Settings) -> str:
     return settings.store.artifacts or f"file:///{Path(settings.data, 'artifacts')}"
 
 
-def site_of(settings: Settings, *, isolated: bool) -> Site:
-    """The facts that decisions depend on."""
+def site_of(settings: Settings) -> Site:
+    """The facts that decisions depend on. Whether runs are kept apart is known once the engine is open."""
     return Site(
         name=settings.factory.name,
         country=settings.factory.country,
@@ -50,7 +50,6 @@ def site_of(settings: Settings, *, isolated: bool) -> Site:
         currency=settings.factory.currency,
         minor_per_gpu_hour=settings.prices.gpu_hour,
         minor_per_cpu_hour=settings.prices.cpu_hour,
-        isolated=isolated,
         preemption=settings.policy.preemption,
         backoff_ms=settings.policy.backoff_ms,
         backoff_ms_max=settings.policy.backoff_ms_max,
@@ -72,7 +71,7 @@ def open_service(settings: Settings, journal: Journal) -> Service:
     root = settings.local.root or str(data / "engine")
     engine = LocalEngine(msgspec.structs.replace(settings.local, root=root), BlobArtifacts(blobs))
     return Service(
-        site=site_of(settings, isolated=engine.isolated()),
+        site=site_of(settings),
         journal=journal,
         engine=engine,
         blobs=blobs,

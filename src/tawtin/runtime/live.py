@@ -114,16 +114,22 @@ class Live:
     # --- start and stop -----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Read the journal, adopt what runs, and begin to decide."""
+        """Open the engine, which knows whether runs are kept apart; read the journal; adopt what runs; then decide."""
         loop = asyncio.get_running_loop()
-        await self._load()
 
         def wake() -> None:
             if not self._closing:
                 loop.call_soon_threadsafe(self._dirty.set)
 
         await loop.run_in_executor(self._engine_thread, self.engine.open, wake)
-        await self._see_nodes()
+        try:
+            self.site = msgspec.structs.replace(self.site, isolated=self.engine.isolated())
+            await self._load()
+            await self._see_nodes()
+        except BaseException:
+            self._closing = True
+            await loop.run_in_executor(self._engine_thread, self.engine.close)
+            raise
         self.factory.resume()
         self._dirty.set()
         self._tasks = [

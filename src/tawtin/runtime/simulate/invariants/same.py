@@ -27,4 +27,4 @@ def difference(one: State, two: State) -> str:
 
 def plan_of(decision: Decision) -> tuple[object, ...]:
     """Everything that a decision says, in the order in which it says it."""
-    return (decision.placements, decision.stops)
+    return (decision.placements, decision.stops, decision.reservations)
