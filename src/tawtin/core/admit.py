@@ -1,0 +1,135 @@
+"""Whether a submission is accepted: the checks that do not depend on what is free."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tawtin.core.residency import Verdict, verdict
+from tawtin.core.state import State
+from tawtin.model.base import Record
+from tawtin.model.events import SubmissionRefused, WorkloadsSubmitted
+from tawtin.model.reasons import Refusal
+from tawtin.model.site import Site
+from tawtin.model.tenant import Tenant
+from tawtin.model.workload import ArrayRef, Workload, WorkloadSpec
+
+
+class Submission(Record, frozen=True, kw_only=True):
+    """A parsed request to run something: one workload, or all of an array."""
+
+    tenant: str
+    key_id: str = ""
+    spec: WorkloadSpec
+    digest: str
+    """SHA-256 of the canonical spec, hexadecimal."""
+    array: tuple[int, ...] | None = None
+    """The indices of the array's workloads; None for a single workload."""
+    ids: tuple[str, ...]
+    """An id for each workload that is made; they are given out in ascending order, which is the order of the queue."""
+    array_id: str = ""
+    idempotency_key: str = ""
+    request_sha256: str = ""
+    retry_of: str = ""
+
+
+def admit(
+    state: State, site: Site, submission: Submission, now_ms: int
+) -> WorkloadsSubmitted | SubmissionRefused:
+    """Return the event that accepts or refuses `submission`. Reads the state and does not change it.
+
+    Raises KeyError for an unknown tenant, and ValueError if there is not one id for each workload.
+    """
+    tenant = state.tenants[submission.tenant]
+    spec = submission.spec
+    said = verdict(spec, tenant, site)
+    refused = _refusal(state, site, tenant, submission, said)
+    if refused is not None:
+        token, sentence = refused
+        return SubmissionRefused(tenant=tenant.id, digest=submission.digest, refusal=token, sentence=sentence)
+    indices = submission.array if submission.array is not None else (0,)
+    if len(indices) != len(submission.ids):
+        msg = f"{len(indices)} workloads need as many ids, got {len(submission.ids)}"
+        raise ValueError(msg)
+    first = Workload(
+        id=submission.ids[0],
+        tenant=tenant.id,
+        spec=spec,
+        digest=submission.digest,
+        retry_of=submission.retry_of,
+        submitted_by=submission.key_id,
+        submitted_ms=now_ms,
+        queued_ms=now_ms,
+    )
+    if submission.array is None:
+        workloads = (first,)
+    else:
+        workloads = tuple(
+            replace(first, id=id, array=ArrayRef(id=submission.array_id, index=index, size=len(indices)))
+            for id, index in zip(sorted(submission.ids), indices, strict=True)
+        )
+    return WorkloadsSubmitted(
+        workloads=workloads,
+        idempotency_key=submission.idempotency_key,
+        request_sha256=submission.request_sha256,
+        verdict=f"{said.rule}: {said.sentence}",
+    )
+
+
+def _refusal(
+    state: State, site: Site, tenant: Tenant, submission: Submission, said: Verdict
+) -> tuple[Refusal, str] | None:
+    """The first check that fails, and what to do about it."""
+    spec = submission.spec
+    count = len(submission.array) if submission.array is not None else 1
+    if tenant.closed:
+        return Refusal.TENANT_CLOSED, f"tenant `{tenant.id}` is closed; ask the factory's operator to open it"
+    if not said.allowed:
+        return Refusal.NO_LAWFUL_FACTORY, said.sentence
+    if spec.type not in site.types:
+        known = ", ".join(f"`{each.value}`" for each in site.types)
+        return Refusal.TYPE_NOT_RUN_HERE, f"no engine here runs the type `{spec.type.value}`; it runs {known}"
+    if not site.isolated and not tenant.owner:
+        return (
+            Refusal.SANDBOX_MISSING,
+            "this factory has no sandbox and runs the work of its owner only; its operator can install bubblewrap",
+        )
+    if spec.network and not tenant.network:
+        return (
+            Refusal.NETWORK_NOT_ALLOWED,
+            f"`network: true` is not allowed for tenant `{tenant.id}`; remove it, or ask the factory's operator",
+        )
+    if spec.priority > tenant.quota.priority_max:
+        return (
+            Refusal.PRIORITY_TOO_HIGH,
+            f"`priority` {spec.priority} is above {tenant.quota.priority_max}, the most for tenant `{tenant.id}`",
+        )
+    return _refusal_by_state(state, tenant, spec, count)
+
+
+def _refusal_by_state(
+    state: State, tenant: Tenant, spec: WorkloadSpec, count: int
+) -> tuple[Refusal, str] | None:
+    """The checks that look at what the tenant has here."""
+    missing = _missing_artifact(state, tenant, spec)
+    if missing:
+        return (
+            Refusal.UNKNOWN_ARTIFACT,
+            f"tenant `{tenant.id}` has no artifact `{missing}` here; upload it first",
+        )
+    limit, unfinished = tenant.quota.workloads, state.holding(tenant.id).unfinished
+    if limit is not None and unfinished + count > limit:
+        sentence = (
+            f"tenant `{tenant.id}` has {unfinished} unfinished workloads and may have {limit}; "
+            f"{count} more do not fit: wait, or cancel some"
+        )
+        return Refusal.TOO_MANY_WORKLOADS, sentence
+    return None
+
+
+def _missing_artifact(state: State, tenant: Tenant, spec: WorkloadSpec) -> str:
+    """The first artifact that the spec names and the tenant does not have; empty if there is none."""
+    named = [spec.workdir, *(mount.artifact for mount in spec.mounts)]
+    for artifact in named:
+        if artifact and (tenant.id, artifact) not in state.artifacts:
+            return artifact
+    return ""

@@ -1,0 +1,450 @@
+"""Why a workload waits, in a token, a sentence and an estimated start; and what would happen to one not yet sent.
+
+Nothing here is computed in a pass: `explain` looks at the state when somebody asks, in time that does not grow with
+what waits. Estimates take the earliest time at which nodes have room, and the work with a better claim to the same pool
+divided by the size of that pool, whichever is later.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from tawtin.core import feasible, meter, reserve
+from tawtin.core.admit import Submission, admit
+from tawtin.core.decide import Decision, Purse, Reservation, decide, is_broke
+from tawtin.core.feasible import DemandClass, Option
+from tawtin.core.pack import Reserved, Room
+from tawtin.core.queues import Parked
+from tawtin.core.residency import verdict
+from tawtin.core.state import State
+from tawtin.model.events import SubmissionRefused
+from tawtin.model.reasons import Waiting
+from tawtin.model.resources import NodeHealth, Placement
+from tawtin.model.site import Site
+from tawtin.model.tenant import Quota
+from tawtin.model.views import PlanView, WaitingView
+from tawtin.model.workload import Phase, Workload
+
+Values = dict[str, str | int]
+
+
+def explain(state: State, decision: Decision | None, workload_id: str, now_ms: int) -> WaitingView:
+    """Say why a queued workload does not run, with the latest `decision` (None before the first pass).
+
+    Raises KeyError for a workload that is not live, and ValueError for one that does not wait.
+    """
+    workload = state.workloads[workload_id]
+    if workload.phase is not Phase.QUEUED:
+        msg = f"workload `{workload_id}` is {workload.phase.value} and does not wait"
+        raise ValueError(msg)
+    return _Why(state, decision, workload, now_ms).view()
+
+
+def preview(state: State, site: Site, submission: Submission, now_ms: int) -> PlanView:
+    """What would happen to `submission` now, by the same rules and the same pass as for real. Changes nothing.
+
+    For an array it is the plan of its first workload. Raises KeyError for an unknown tenant.
+    """
+    tenant = state.tenants[submission.tenant]
+    said = verdict(submission.spec, tenant, site)
+    event = admit(state, site, _first_of(submission), now_ms)
+    first = submission.spec.demand.options[0]
+    rate = site.rate(first.gpu_model if first.gpus else "")
+    if isinstance(event, SubmissionRefused):
+        return PlanView(
+            lawful=said.allowed,
+            verdict=said.sentence,
+            starts_now=False,
+            rate=rate,
+            isolated=site.isolated,
+            warnings=(f"{event.refusal.value}: {event.sentence}",),
+        )
+    workload = event.workloads[0]
+    decision = decide(state, now_ms, also=(workload,))
+    placement = next((each for each in decision.placements if each.workload == workload.id), None)
+    return _plan(state, decision, workload, placement, now_ms)
+
+
+def _first_of(submission: Submission) -> Submission:
+    return Submission(
+        tenant=submission.tenant,
+        key_id=submission.key_id,
+        spec=submission.spec,
+        digest=submission.digest,
+        ids=submission.ids[:1],
+    )
+
+
+def _plan(
+    state: State, decision: Decision, workload: Workload, placement: Placement | None, now_ms: int
+) -> PlanView:
+    site, spec = state.site, workload.spec
+    shape = placement.shape if placement is not None else spec.demand.options[0]
+    nodes = [state.nodes[slot.node] for slot in placement.slots] if placement is not None else []
+    model = (nodes[0].gpu_model if nodes else shape.gpu_model) if shape.gpus else ""
+    rate = site.rate(model)
+    cost = None
+    if spec.max_duration_ms is not None:
+        cost = meter.round_half_up(meter.burn(rate, shape, spec.demand.nodes) * spec.max_duration_ms)
+    named = nodes or [
+        node for node in state.nodes.values() if node.gpus and shape.gpu_model in ("", node.gpu_model)
+    ]
+    declared = shape.gpus > 0 and any(node.gpus_declared for node in named)
+    warnings: list[str] = []
+    if declared:
+        warnings.append("the GPUs here are declared by the operator, not real")
+    if not site.isolated:
+        warnings.append("this factory has no sandbox")
+    said = verdict(spec, state.tenants[workload.tenant], site)
+    waiting = None if placement is not None else _Why(state, decision, workload, now_ms, supposed=True).view()
+    return PlanView(
+        lawful=said.allowed,
+        verdict=said.sentence,
+        starts_now=placement is not None,
+        waiting=waiting,
+        shape=placement.shape if placement is not None else None,
+        slots=placement.slots if placement is not None else (),
+        rate=rate,
+        cost_minor_max=cost,
+        declared=declared,
+        isolated=site.isolated,
+        warnings=tuple(warnings),
+    )
+
+
+class _Why:
+    """The reasons one workload may wait for, in the order in which they are looked at."""
+
+    def __init__(
+        self,
+        state: State,
+        decision: Decision | None,
+        workload: Workload,
+        now_ms: int,
+        *,
+        supposed: bool = False,
+    ) -> None:
+        self.state = state
+        self.decision = decision
+        self.workload = workload
+        self.now_ms = now_ms
+        self.supposed = supposed
+        self.tenant = state.tenants[workload.tenant]
+        known = state.queues.class_of.get(workload.id)
+        self.demand_class: DemandClass = known or state.class_like(workload)
+        self.position, self.work_ahead = _ahead(state, workload, self.demand_class)
+
+    def view(self) -> WaitingView:
+        """The first reason that holds."""
+        return self._unlawful() or self._never() or self._later() or self._held() or self._for_room()
+
+    def _say(
+        self, reason: Waiting, sentence: str, *, start_ms: int | None = None, **values: str | int
+    ) -> WaitingView:
+        return WaitingView(
+            reason=reason, sentence=sentence, start_ms=start_ms, position=self.position, values=values
+        )
+
+    def _unlawful(self) -> WaitingView | None:
+        said = verdict(self.workload.spec, self.tenant, self.state.site)
+        if said.allowed:
+            return None
+        return self._say(Waiting.NO_LAWFUL_FACTORY, said.sentence, rule=said.rule)
+
+    def _never(self) -> WaitingView | None:
+        """Reasons that time alone does not mend."""
+        options = self.demand_class.options
+        quota = self.tenant.quota
+        beyond = [_beyond(quota, option) for option in options]
+        if all(beyond):
+            what, asked, limit = beyond[0] or ("", 0, 0)
+            return self._say(
+                Waiting.EXCEEDS_MAX_QUOTA,
+                f"it asks for {asked} {what} and the quota of tenant `{self.tenant.id}` is {limit}",
+                resource=what,
+                asked=asked,
+                limit=limit,
+            )
+        allowed = [option for option, excess in zip(options, beyond, strict=True) if not excess]
+        ready, present = self._nodes_for(allowed)
+        wanted = options[0].nodes
+        if present < wanted:
+            return self._say(
+                Waiting.EXCEEDS_CAPACITY,
+                f"it asks for {_nodes(wanted)} with {_amounts(allowed[0])}, and {present} here could ever hold that",
+                asked=wanted,
+                limit=present,
+            )
+        if ready < wanted:
+            return self._say(
+                Waiting.DRAINING,
+                f"{present} nodes could hold it, but {present - ready} of them are draining or not well",
+                asked=wanted,
+                limit=ready,
+            )
+        return self._budget()
+
+    def _nodes_for(self, options: list[Option]) -> tuple[int, int]:
+        """How many nodes could hold a rank if they were empty: ready ones, and all that are not gone."""
+        best = (0, 0)
+        for option in options:
+            fitting = [node.health for node in self.state.nodes.values() if feasible.fits_empty(option, node)]
+            present = sum(1 for health in fitting if health is not NodeHealth.GONE)
+            best = max(best, (sum(1 for health in fitting if health is NodeHealth.READY), present))
+        return best
+
+    def _budget(self) -> WaitingView | None:
+        spec, tenant = self.workload.spec, self.tenant
+        if self.state.queues.parked.get(self.workload.id) is Parked.BUDGET:
+            return self._say(
+                Waiting.BUDGET_EXHAUSTED,
+                f"it has spent {self.workload.spent_minor} of its budget of {spec.budget_minor} minor units",
+                spent=self.workload.spent_minor,
+                limit=spec.budget_minor or 0,
+            )
+        priced = all(option.burn for option in self.demand_class.options)
+        if priced and is_broke(self.state, tenant, self.now_ms):
+            spent = meter.round_half_up(self.state.spent(tenant.id, self.now_ms))
+            limit = tenant.quota.budget_minor_per_month or 0
+            return self._say(
+                Waiting.BUDGET_EXHAUSTED,
+                f"tenant `{tenant.id}` has spent {spent} of its {limit} minor units for {meter.month_of(self.now_ms)}",
+                spent=spent,
+                limit=limit,
+            )
+        return None
+
+    def _later(self) -> WaitingView | None:
+        """Reasons that are about this moment only."""
+        workload = self.workload
+        if workload.not_before_ms > self.now_ms:
+            seconds = (workload.not_before_ms - self.now_ms + 999) // 1000
+            return self._say(
+                Waiting.BACKING_OFF,
+                f"its last run was interrupted; it is tried again in {seconds} s",
+                start_ms=workload.not_before_ms,
+                seconds=seconds,
+            )
+        reservation = self._reservation()
+        if reservation is not None and reservation.ousting:
+            return self._say(
+                Waiting.PREEMPTING,
+                f"runs of lower priority are being stopped on {', '.join(reservation.nodes)} to make place for it",
+                start_ms=max(reservation.start_ms, self.now_ms),
+            )
+        if not self.supposed and (self.decision is None or workload.queued_ms > self.decision.now_ms):
+            return self._say(
+                Waiting.NOT_YET_DECIDED,
+                "it was accepted a moment ago and the next pass will decide",
+                start_ms=self._estimate(),
+            )
+        return None
+
+    def _held(self) -> WaitingView | None:
+        """The tenant's quota is in use."""
+        purse = Purse(self.tenant, self.state.holding(self.tenant.id), broke=False)
+        if any(purse.allows(option) for option in self.demand_class.options):
+            return None
+        option, quota = self.demand_class.options[0], self.tenant.quota
+        what, held, asked, limit = _short(purse, quota, option)
+        return self._say(
+            Waiting.WAITING_FOR_QUOTA,
+            f"tenant `{self.tenant.id}` holds {held} of its {limit} {what} and it asks for {asked}",
+            start_ms=self._own_end_ms(),
+            resource=what,
+            held=held,
+            asked=asked,
+            limit=limit,
+        )
+
+    def _for_room(self) -> WaitingView:
+        """The nodes are in use, or kept for somebody else."""
+        option = self.demand_class.options[0]
+        start_ms = self._estimate()
+        room = Room([self.state.seats[name] for name in self.state.node_names])
+        free = sum(
+            1
+            for place in room.places.values()
+            if any(place.has_room(each) for each in self.demand_class.options)
+        )
+        if free >= option.nodes:
+            kept = sorted({name for each in self._others() for name in each.nodes})
+            if kept and self._needs_kept(room, kept):
+                return self._say(
+                    Waiting.RESERVED_FOR_OTHERS,
+                    f"it would fit now, but {_nodes(len(kept))} are kept for others with a better claim",
+                    start_ms=start_ms,
+                    reserved=len(kept),
+                )
+            return self._say(
+                Waiting.BEHIND_OTHERS,
+                f"it would fit, but {self.position} others come before it",
+                start_ms=start_ms,
+                ahead=self.position,
+            )
+        if option.nodes > 1:
+            return self._say(
+                Waiting.WAITING_FOR_NODES,
+                f"it needs {option.nodes} nodes with {_amounts(option)} at the same time and {free} are free",
+                start_ms=start_ms,
+                asked=option.nodes,
+                free=free,
+            )
+        if option.gpus:
+            free_gpus, all_gpus = self._gpus(option)
+            return self._say(
+                Waiting.WAITING_FOR_GPUS,
+                (
+                    f"it needs {_amounts(option)} on one node; {free_gpus} of {all_gpus} such GPUs are free, "
+                    "and no node has room"
+                ),
+                start_ms=start_ms,
+                asked=option.gpus,
+                free=free_gpus,
+                total=all_gpus,
+            )
+        return self._say(
+            Waiting.WAITING_FOR_CPUS,
+            f"it needs {_amounts(option)} on one node, and no node has that free",
+            start_ms=start_ms,
+            asked=option.cpus,
+        )
+
+    # --- figures --------------------------------------------------------------------------------------------------
+
+    def _reservation(self) -> Reservation | None:
+        found = self.decision.reservations if self.decision is not None else ()
+        return next((each for each in found if each.workload == self.workload.id), None)
+
+    def _others(self) -> list[Reservation]:
+        found = self.decision.reservations if self.decision is not None else ()
+        return [each for each in found if each.workload != self.workload.id]
+
+    def _needs_kept(self, room: Room, kept: list[str]) -> bool:
+        """Whether it would not fit without the nodes that are kept for others."""
+        for option in self.demand_class.options:
+            free = [place.name for place in room.places.values() if place.has_room(option)]
+            if sum(1 for name in free if name not in kept) >= option.nodes:
+                return False
+        return True
+
+    def _gpus(self, option: Option) -> tuple[int, int]:
+        free = total = 0
+        for name in self.state.node_names:
+            node = self.state.nodes[name]
+            if node.gpus and option.model in ("", node.gpu_model):
+                free += self.state.node_free(name)[0]
+                total += node.gpus - len(node.gpus_sick)
+        return free, total
+
+    def _own_end_ms(self) -> int | None:
+        """When the first of the tenant's own runs is expected to end."""
+        ends = [
+            held.end_ms
+            for seat in self.state.seats.values()
+            for held in seat.held.values()
+            if self.state.runs[held.run].tenant == self.tenant.id
+        ]
+        return max(min(ends), self.now_ms + reserve.OVERDUE_MS) if ends else None
+
+    def _estimate(self) -> int | None:
+        """When it is expected to start, or None if no end of any run makes room."""
+        reservation = self._reservation()
+        if reservation is not None:
+            return max(reservation.start_ms, self.now_ms)
+        room = Room([self.state.seats[name] for name in self.state.node_names])
+        starts = [
+            found[-1][0]
+            for option in self.demand_class.options
+            if (found := reserve.earliest(room, option, self.now_ms)) is not None
+        ]
+        if not starts:
+            return None
+        size = _pool_size(self.state, self.demand_class)
+        return max(min(starts), self.now_ms + self.work_ahead // size if size else self.now_ms)
+
+
+def _ahead(state: State, workload: Workload, demand_class: DemandClass) -> tuple[int, int]:
+    """How many workloads have a better claim to the same pool, and how much work they are.
+
+    All of higher priority; those of its tenant that are before it; and of each other tenant as many as that, as fair
+    share takes turns.
+    """
+    pool, priority, mine = demand_class.pool, workload.spec.priority, workload.tenant
+    count = work = 0
+    for level, tallies in state.queues.tallies.items():
+        if level > priority:
+            for (name, _), tally in tallies.items():
+                if name == pool:
+                    count += tally.count
+                    work += tally.work
+    key = (workload.submitted_ms, workload.id)
+    before = before_work = 0
+    for other, line in state.queues.by_priority.get(priority, {}).get(mine, {}).items():
+        if other.pool == pool:
+            at = bisect_left(line, key)
+            before += at
+            before_work += at * other.work
+    for (name, tenant), tally in state.queues.tallies.get(priority, {}).items():
+        if name == pool and tenant != mine:
+            turns = min(tally.count, before)
+            count += turns
+            work += turns * tally.work // tally.count
+    return count + before, work + before_work
+
+
+def _pool_size(state: State, demand_class: DemandClass) -> int:
+    """GPUs of a class's pool, or milli-processors where it takes no GPUs."""
+    pool = demand_class.pool
+    if pool == feasible.NO_GPU:
+        return state.totals.cpus
+    if pool == feasible.ANY_MODEL:
+        return state.totals.gpus
+    return sum(node.gpus for node in state.nodes.values() if node.gpu_model == pool)
+
+
+def _beyond(quota: Quota, option: Option) -> tuple[str, int, int] | None:
+    """Which resource of one run alone is larger than the quota: its name, what is asked, the limit."""
+    empty = Reserved(0, gpus=0, cpus=0, memory=0, disk=0)
+    for what, _, asked, limit in _rows(quota, option, empty, 0):
+        if limit is not None and asked > limit:
+            return what, asked, limit
+    return None
+
+
+def _short(purse: Purse, quota: Quota, option: Option) -> tuple[str, int, int, int]:
+    """Which resource of the quota is in use: its name, what is held, what is asked, the limit."""
+    held = Reserved(0, gpus=purse.gpus, cpus=purse.cpus, memory=purse.memory, disk=0)
+    for what, has, asked, limit in _rows(quota, option, held, purse.runs):
+        if limit is not None and has + asked > limit:
+            return what, has, asked, limit
+    return "runs", purse.runs, 1, purse.runs
+
+
+def _rows(
+    quota: Quota, option: Option, held: Reserved, runs: int
+) -> tuple[tuple[str, int, int, int | None], ...]:
+    return (
+        ("GPUs", held.gpus, option.nodes * option.gpus, quota.gpus),
+        ("milli-processors", held.cpus, option.nodes * option.cpus, quota.cpus_milli),
+        ("MiB of memory", held.memory, option.nodes * option.memory, quota.memory_mib),
+        ("runs", runs, 1, quota.runs),
+    )
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def _amounts(option: Option) -> str:
+    """One rank of an option in words."""
+    parts = (
+        [f"{option.gpus} {option.model or 'GPU'}{'' if option.model or option.gpus == 1 else 's'}"]
+        if option.gpus
+        else []
+    )
+    parts.append(f"{option.cpus // 1000}.{option.cpus % 1000:03d}".rstrip("0").rstrip(".") + " processors")
+    parts.append(f"{option.memory} MiB of memory")
+    if option.disk:
+        parts.append(f"{option.disk} MiB of disk")
+    return ", ".join(parts)

@@ -1,0 +1,91 @@
+"""Demand classes: workloads that decide alike, so that one look answers for all of them.
+
+Two workloads of one class ask for the same nodes, shapes and options, and are expected to last for the same number of
+doublings of a minute. Durations are rounded up to such a step for backfilling; rounding up can only make a
+reservation safer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tawtin.core import meter
+from tawtin.model.resources import Demand, Node, Shape
+from tawtin.model.site import Site
+from tawtin.model.workload import WorkloadSpec
+
+_STEP_MS: Final = 60_000
+ANY_MODEL: Final = "*"
+NO_GPU: Final = ""
+
+
+class Option:
+    """One shape that a demand accepts, with what deciding needs of it at hand."""
+
+    __slots__ = ("burn", "cpus", "disk", "gpus", "memory", "model", "nodes", "shape")
+
+    def __init__(self, shape: Shape, nodes: int, site: Site) -> None:
+        self.shape = shape
+        self.nodes = nodes
+        self.model = shape.gpu_model
+        self.gpus = shape.gpus
+        self.cpus = shape.cpus_milli
+        self.memory = shape.memory_mib
+        self.disk = shape.disk_mib
+        self.burn = meter.burn(site.rate(_dearest(shape, site)), shape, nodes)
+        """Cost for each millisecond on all nodes, times `meter.SCALE`; any model costs as the dearest one."""
+
+
+class DemandClass:
+    """A demand with its expected duration. One object for each distinct pair in a State; compared by identity."""
+
+    __slots__ = ("demand", "lasts_ms", "members", "nodes", "options", "pool", "step", "work")
+
+    def __init__(self, demand: Demand, step: int, site: Site) -> None:
+        self.demand = demand
+        self.step = step
+        self.lasts_ms = _STEP_MS << step
+        self.nodes = demand.nodes
+        self.options = tuple(Option(shape, demand.nodes, site) for shape in demand.options)
+        self.pool = pool_of(demand.options[0])
+        self.work = demand.nodes * (demand.options[0].gpus or demand.options[0].cpus_milli) * self.lasts_ms
+        """What one member takes of its pool: GPUs, or milli-processors where it takes none, times milliseconds."""
+        self.members = 0
+
+
+def _dearest(shape: Shape, site: Site) -> str:
+    """The GPU model that `shape` is priced by before it has a place; empty for none."""
+    if shape.gpus == 0 or shape.gpu_model:
+        return shape.gpu_model if shape.gpus else ""
+    prices = site.minor_per_gpu_hour
+    return max(sorted(prices), key=lambda model: prices[model], default=ANY_MODEL)
+
+
+def pool_of(shape: Shape) -> str:
+    """The pool a shape competes in: its GPU model, `*` for any model, empty for processors alone."""
+    if shape.gpus == 0:
+        return NO_GPU
+    return shape.gpu_model or ANY_MODEL
+
+
+def duration_ms(spec: WorkloadSpec, site: Site) -> int:
+    """How long a run of `spec` is expected to last at most."""
+    return spec.max_duration_ms if spec.max_duration_ms is not None else site.run_guess_ms
+
+
+def duration_step(expected_ms: int) -> int:
+    """The number of doublings of a minute that covers `expected_ms`."""
+    return max(0, (max(0, expected_ms - 1) // _STEP_MS).bit_length())
+
+
+def fits_empty(option: Option, node: Node) -> bool:
+    """Whether one rank of `option` fits on `node` when nothing else runs there. Health is not looked at."""
+    if option.gpus and option.model not in ("", node.gpu_model):
+        return False
+    usable = node.gpus - sum(1 for index in node.gpus_sick if index < node.gpus)
+    return (
+        option.gpus <= usable
+        and option.cpus <= node.cpus_milli
+        and option.memory <= node.memory_mib
+        and option.disk <= node.disk_mib
+    )

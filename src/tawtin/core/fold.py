@@ -1,0 +1,415 @@
+"""How each event changes the state. Total and deterministic: the state is the fold of the log.
+
+An event that contradicts the state raises `FoldError` before anything was changed. `restore` puts back records that a
+journal kept, without their history; both ways give equal states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from msgspec.structs import replace
+
+from tawtin.core import meter
+from tawtin.core.state import State
+from tawtin.model.artifact import Artifact
+from tawtin.model.base import Record
+from tawtin.model.events import (
+    ArtifactDropped,
+    ArtifactKept,
+    CancelAsked,
+    Entry,
+    KeyPut,
+    NodePut,
+    NodeRemoved,
+    RunEnded,
+    RunMetered,
+    RunPlaced,
+    RunStarted,
+    StopOrdered,
+    SubmissionRefused,
+    TenantPut,
+    WorkloadsSubmitted,
+)
+from tawtin.model.idempotency import Remembered
+from tawtin.model.ids import run_id
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import Node
+from tawtin.model.tenant import Account, ApiKey, Tenant
+from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
+
+_NO_PAUSE_AFTER = (Cause.PREEMPTED, Cause.DRAINED)
+
+
+class FoldError(Exception):
+    """An event contradicts the state; nothing was changed."""
+
+
+def fold(state: State, entry: Entry) -> None:
+    """Make `entry` true in `state`. Raises FoldError, without any change, if it cannot be."""
+    if entry.seq != state.seq:
+        msg = f"entry {entry.seq} does not continue the log: {state.seq} is next"
+        raise FoldError(msg)
+    if entry.at_ms < state.time_ms:
+        msg = f"entry {entry.seq} is dated {entry.at_ms}, before the one before it ({state.time_ms})"
+        raise FoldError(msg)
+    _FOLDS[type(entry.event)](state, entry.event, entry.at_ms)
+    state.seq = entry.seq + 1
+    state.time_ms = entry.at_ms
+    if state.queues.delayed:
+        state.release_due(entry.at_ms)
+
+
+# --- tenants, keys, nodes, artifacts --------------------------------------------------------------------------------
+
+
+def _tenant_put(state: State, event: TenantPut, _at_ms: int) -> None:
+    old = state.tenants.get(event.tenant.id)
+    _put(state, event.tenant)
+    if old is not None and old.residency != event.tenant.residency:
+        state.judge_again(event.tenant)
+
+
+def _key_put(state: State, event: KeyPut, _at_ms: int) -> None:
+    if event.key.tenant not in state.tenants:
+        _fail(f"key `{event.key.id}` is for the unknown tenant `{event.key.tenant}`")
+    _put(state, event.key)
+
+
+def _node_put(state: State, event: NodePut, _at_ms: int) -> None:
+    _put(state, event.node)
+
+
+def _node_removed(state: State, event: NodeRemoved, _at_ms: int) -> None:
+    if event.name not in state.nodes:
+        _fail(f"the unknown node `{event.name}` cannot leave")
+    state.remove_node(event.name)
+    state.changed["node", event.name] = None
+
+
+def _artifact_kept(state: State, event: ArtifactKept, _at_ms: int) -> None:
+    if event.artifact.tenant not in state.tenants:
+        _fail(f"artifact `{event.artifact.id}` is for the unknown tenant `{event.artifact.tenant}`")
+    _put(state, event.artifact)
+
+
+def _artifact_dropped(state: State, event: ArtifactDropped, _at_ms: int) -> None:
+    if (event.tenant, event.id) not in state.artifacts:
+        _fail(f"tenant `{event.tenant}` has no artifact `{event.id}` to give up")
+    del state.artifacts[event.tenant, event.id]
+    state.changed["artifact", f"{event.tenant}/{event.id}"] = None
+
+
+# --- submissions and cancels ----------------------------------------------------------------------------------------
+
+
+def _submission_refused(_state: State, _event: SubmissionRefused, _at_ms: int) -> None:
+    """Only the log knows of it."""
+
+
+def _workloads_submitted(state: State, event: WorkloadsSubmitted, at_ms: int) -> None:
+    seen: dict[str, None] = {}
+    for workload in event.workloads:
+        if workload.id in state.workloads or workload.id in seen:
+            _fail(f"workload `{workload.id}` was submitted before")
+        if workload.tenant not in state.tenants:
+            _fail(f"workload `{workload.id}` is of the unknown tenant `{workload.tenant}`")
+        if workload.phase is not Phase.QUEUED or workload.epoch != 0 or workload.cancel:
+            _fail(f"workload `{workload.id}` is not new")
+        seen[workload.id] = None
+    for workload in event.workloads:
+        _put(state, workload)
+    if event.idempotency_key and event.workloads:
+        _put(
+            state,
+            Remembered(
+                tenant=event.workloads[0].tenant,
+                key=event.idempotency_key,
+                request_sha256=event.request_sha256,
+                workloads=tuple(seen),
+                at_ms=at_ms,
+            ),
+        )
+
+
+def _cancel_asked(state: State, event: CancelAsked, at_ms: int) -> None:
+    workload = state.workloads.get(event.workload)
+    if workload is None:
+        _fail(f"workload `{event.workload}` is not live and cannot be cancelled")
+    if workload.phase is Phase.PLACED:
+        if not workload.cancel:
+            _change(state, replace(workload, cancel=True, version=workload.version + 1))
+        return
+    state.dequeue(workload)
+    _finish(
+        state,
+        replace(
+            workload,
+            phase=Phase.CANCELLED,
+            cancel=True,
+            finished_ms=at_ms,
+            cause=Cause.CANCELLED,
+            version=workload.version + 1,
+        ),
+    )
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
+    run = event.run
+    workload = state.workloads.get(run.workload)
+    if workload is None or workload.phase is not Phase.QUEUED or workload.cancel:
+        _fail(f"run `{run.id}` is of a workload that does not wait")
+    if run.epoch != workload.epoch + 1 or run.id != run_id(workload.id, run.epoch):
+        _fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch + 1}")
+    if run.tenant != workload.tenant or run.state is not RunState.PLACED or run.stop is not None:
+        _fail(f"run `{run.id}` is not a new run of its workload")
+    if len({slot.node for slot in run.slots}) != workload.spec.demand.nodes or len(run.slots) != (
+        workload.spec.demand.nodes
+    ):
+        _fail(
+            f"run `{run.id}` has {len(run.slots)} slots, not one on each of {workload.spec.demand.nodes} nodes"
+        )
+    if run.shape not in workload.spec.demand.options:
+        _fail(f"run `{run.id}` has a shape that its workload did not ask for")
+    for slot in run.slots:
+        seat = state.seats.get(slot.node)
+        why = seat.misfit(run.shape, slot) if seat is not None else "there is no such node"
+        if why:
+            _fail(f"run `{run.id}` cannot be on `{slot.node}`: {why}")
+    state.dequeue(workload)
+    placed = replace(workload, phase=Phase.PLACED, epoch=run.epoch, version=workload.version + 1)
+    state.runs[run.id] = run
+    state.run_of[workload.id] = run.id
+    state.changed["run", run.id] = run
+    _change(state, placed)
+    state.hold(run, placed)
+
+
+def _run_started(state: State, event: RunStarted, _at_ms: int) -> None:
+    run = _live_run(state, event.run)
+    if run.state is RunState.STARTED:
+        return
+    _change_run(
+        state, replace(run, state=RunState.STARTED, started_ms=event.started_ms, version=run.version + 1)
+    )
+
+
+def _run_metered(state: State, event: RunMetered, _at_ms: int) -> None:
+    run = _live_run(state, event.run)
+    if run.usage == event.usage:
+        return
+    metered = replace(run, usage=event.usage, version=run.version + 1)
+    state.runs[run.id] = metered
+    state.changed["run", run.id] = metered
+
+
+def _stop_ordered(state: State, event: StopOrdered, at_ms: int) -> None:
+    run = _live_run(state, event.run)
+    if run.stop is not None and (event.cause is not Cause.CANCELLED or run.stop is Cause.CANCELLED):
+        return
+    asked = run.stop_asked_ms if run.stop_asked_ms is not None else at_ms
+    _change_run(state, replace(run, stop=event.cause, stop_asked_ms=asked, version=run.version + 1))
+
+
+def _run_ended(state: State, event: RunEnded, at_ms: int) -> None:
+    run = _live_run(state, event.run)
+    workload = state.workloads[run.workload]
+    cost = meter.cost_minor(event.usage, run)
+    done = replace(
+        run,
+        state=RunState.DONE,
+        started_ms=run.started_ms if run.started_ms is not None else event.started_ms,
+        ended_ms=event.ended_ms,
+        outcome=event.outcome,
+        cause=event.cause,
+        exit_code=event.exit_code,
+        message=event.message,
+        usage=event.usage,
+        cost_minor=cost,
+        version=run.version + 1,
+    )
+    _charge(state, done)
+    state.release(run, workload)
+    del state.runs[run.id]
+    del state.run_of[workload.id]
+    state.changed["run", run.id] = done
+    after = _after_run(state, workload, event, at_ms, workload.spent_minor + cost)
+    if after.phase is Phase.QUEUED:
+        _change(state, after)
+        state.enqueue(after)
+    else:
+        _finish(state, after)
+
+
+def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, spent: int) -> Workload:
+    """What a workload is after its run ended."""
+    version = workload.version + 1
+    if event.outcome is Outcome.FINISHED:
+        good = event.exit_code == 0 and event.cause is Cause.COMPLETED
+        phase = Phase.SUCCEEDED if good else Phase.FAILED
+    elif event.outcome is Outcome.CANCELLED or workload.cancel:
+        phase = Phase.CANCELLED
+    else:
+        count = workload.interruptions + 1
+        pause = 0
+        if event.cause not in _NO_PAUSE_AFTER:
+            pause = min(state.site.backoff_ms << min(count - 1, 40), state.site.backoff_ms_max)
+        return replace(
+            workload,
+            phase=Phase.QUEUED,
+            interruptions=count,
+            queued_ms=at_ms,
+            not_before_ms=at_ms + pause if pause else 0,
+            spent_minor=spent,
+            version=version,
+        )
+    return replace(
+        workload,
+        phase=phase,
+        spent_minor=spent,
+        finished_ms=at_ms,
+        exit_code=event.exit_code,
+        cause=event.cause,
+        message=event.message,
+        outputs=event.outputs,
+        version=version,
+    )
+
+
+def _charge(state: State, run: Run) -> None:
+    """Add a run that is over to its tenant's account of the month in which it ended."""
+    usage = run.usage
+    month = meter.month_of(run.ended_ms or 0)
+    known = state.accounts.get((run.tenant, month))
+    old = known or Account(tenant=run.tenant, month=month, version=0)
+    gpu_ms = dict(old.gpu_ms)
+    if usage.gpu_ms:
+        gpu_ms[usage.gpu_model] = gpu_ms.get(usage.gpu_model, 0) + usage.gpu_ms
+    _put(
+        state,
+        replace(
+            old,
+            runs=old.runs + 1,
+            wall_ms=old.wall_ms + usage.wall_ms,
+            cpu_ms=old.cpu_ms + usage.cpu_ms,
+            gpu_ms=gpu_ms,
+            bytes_in=old.bytes_in + usage.bytes_in,
+            bytes_out=old.bytes_out + usage.bytes_out,
+            energy_mj=old.energy_mj + (usage.energy_mj or 0),
+            cost_minor=old.cost_minor + run.cost_minor,
+            version=old.version + 1,
+        ),
+    )
+
+
+# --- records --------------------------------------------------------------------------------------------------------
+
+
+def restore(state: State, record: Record) -> None:
+    """Put one live record back, at a start, in the order tenants, keys, nodes, accounts, artifacts, idempotency,
+    workloads, runs. Raises FoldError for a record that belongs to nothing.
+    """  # noqa: D205 - one sentence
+    if isinstance(record, Workload):
+        if record.tenant not in state.tenants:
+            _fail(f"workload `{record.id}` is of the unknown tenant `{record.tenant}`")
+        _keep_workload(state, record)
+    elif isinstance(record, Run):
+        workload = state.workloads.get(record.workload)
+        if workload is None or workload.phase is not Phase.PLACED or workload.epoch != record.epoch:
+            _fail(f"run `{record.id}` is of a workload that is not placed under its epoch")
+        state.runs[record.id] = record
+        state.run_of[workload.id] = record.id
+        state.hold(record, workload)
+    else:
+        _keep(state, record)
+
+
+def _put(state: State, record: Record) -> None:
+    """Keep a record that is new or replaces an older one, and say that it changed."""
+    state.changed[_keep(state, record)] = record
+
+
+def _keep(state: State, record: Record) -> tuple[str, str]:
+    """Keep a record; return its kind and id."""
+    match record:
+        case Workload():
+            _keep_workload(state, record)
+            return "workload", record.id
+        case Tenant():
+            state.tenants[record.id] = record
+            return "tenant", record.id
+        case ApiKey():
+            state.keys[record.id] = record
+            return "key", record.id
+        case Node():
+            state.put_node(record)
+            return "node", record.name
+        case Account():
+            state.accounts[record.tenant, record.month] = record
+            return "account", f"{record.tenant}/{record.month}"
+        case Artifact():
+            state.artifacts[record.tenant, record.id] = record
+            return "artifact", f"{record.tenant}/{record.id}"
+        case Remembered():
+            state.remember(record)
+            return "idempotency", f"{record.tenant}/{record.key}"
+        case _:
+            msg = f"a {type(record).__name__} is no record of the state"
+            raise FoldError(msg)
+
+
+def _keep_workload(state: State, workload: Workload) -> None:
+    state.workloads[workload.id] = workload
+    state.unfinished(workload.tenant, 1)
+    if workload.phase is Phase.QUEUED:
+        state.enqueue(workload)
+
+
+def _change(state: State, workload: Workload) -> None:
+    state.workloads[workload.id] = workload
+    state.changed["workload", workload.id] = workload
+
+
+def _change_run(state: State, run: Run) -> None:
+    state.runs[run.id] = run
+    state.changed["run", run.id] = run
+    state.refresh_run(run, state.workloads[run.workload])
+
+
+def _finish(state: State, workload: Workload) -> None:
+    del state.workloads[workload.id]
+    state.unfinished(workload.tenant, -1)
+    state.changed["workload", workload.id] = workload
+
+
+def _live_run(state: State, run_name: str) -> Run:
+    run = state.runs.get(run_name)
+    if run is None:
+        _fail(f"run `{run_name}` is not live")
+    return run
+
+
+def _fail(message: str) -> NoReturn:
+    raise FoldError(message)
+
+
+_FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
+    TenantPut: _tenant_put,
+    KeyPut: _key_put,
+    NodePut: _node_put,
+    NodeRemoved: _node_removed,
+    SubmissionRefused: _submission_refused,
+    WorkloadsSubmitted: _workloads_submitted,
+    CancelAsked: _cancel_asked,
+    RunPlaced: _run_placed,
+    RunStarted: _run_started,
+    RunMetered: _run_metered,
+    StopOrdered: _stop_ordered,
+    RunEnded: _run_ended,
+    ArtifactKept: _artifact_kept,
+    ArtifactDropped: _artifact_dropped,
+}

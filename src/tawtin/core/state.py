@@ -1,0 +1,300 @@
+"""The state of one factory in memory: live records by id, and the indices that deciding needs.
+
+Only `fold` (and `restore`, at a start) writes here; everything else reads. Records are frozen and replaced whole, while
+the indices are counted up and down in place, so that one event costs microseconds however much is waiting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, insort
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from tawtin.core import feasible, meter, residency
+from tawtin.core.feasible import DemandClass
+from tawtin.core.queues import Parked, Queues
+from tawtin.core.seats import Held, Seat
+from tawtin.core.share import Holding, Totals
+from tawtin.model.artifact import Artifact
+from tawtin.model.base import Record
+from tawtin.model.idempotency import Remembered
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import Demand, Node, NodeHealth
+from tawtin.model.site import Site
+from tawtin.model.tenant import Account, ApiKey, Tenant
+from tawtin.model.workload import Phase, Run, Workload
+
+REMEMBERED_MAX: Final = 10_000
+"""Idempotency keys kept in memory; older ones are in the journal."""
+
+
+class State:
+    """What is true in a factory now.
+
+    `seq` is the number of the next entry, `time_ms` the time of the last one. `workloads` holds those that are not
+    final and `runs` those that are not done; `run_of` gives a placed workload's run.
+    """
+
+    def __init__(self, site: Site) -> None:
+        """An empty factory; `site` gives prices, pauses and guesses, and does not change until a restart."""
+        self.site = site
+        self.seq = 0
+        self.time_ms = 0
+        self.tenants: dict[str, Tenant] = {}
+        self.keys: dict[str, ApiKey] = {}
+        self.nodes: dict[str, Node] = {}
+        self.workloads: dict[str, Workload] = {}
+        self.runs: dict[str, Run] = {}
+        self.run_of: dict[str, str] = {}
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self.artifacts: dict[tuple[str, str], Artifact] = {}
+        self.remembered: dict[tuple[str, str], Remembered] = {}
+        """The latest `REMEMBERED_MAX`, oldest first."""
+        self.changed: dict[tuple[str, str], Record | None] = {}
+        """By kind and id; None for what no longer exists."""
+        # indices
+        self.node_names: list[str] = []
+        """Sorted."""
+        self.seats: dict[str, Seat] = {}
+        """Every node, and nodes that left while runs are recorded on them."""
+        self.totals = Totals()
+        self.holdings: dict[str, Holding] = {}
+        self.queues = Queues()
+        self.classes: dict[tuple[Demand, int], DemandClass] = {}
+        self.unlawful_runs: dict[str, None] = {}
+        """Live runs that may no longer be here."""
+        self.stopping: dict[str, int] = {}
+        """Live runs with a stop order: when they are expected to be gone."""
+        self.victims: dict[int, dict[str, None]] = {}
+        """Live runs that may be preempted and have no stop order, by priority."""
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def node_free(self, name: str) -> tuple[int, int, int]:
+        """Free GPUs, milli-processors and MiB of memory of a node, sick GPUs left out; never below 0.
+
+        Raises KeyError for a node that is not here.
+        """
+        seat = self.seats[self.nodes[name].name]
+        return max(0, seat.gpus), max(0, seat.cpus), max(0, seat.memory)
+
+    def holding(self, tenant: str) -> Holding:
+        """What a tenant holds; an empty holding for one that holds nothing."""
+        return self.holdings.get(tenant) or Holding()
+
+    def spent(self, tenant: str, now_ms: int) -> int:
+        """What a tenant spent this month: ended runs, and live ones up to now. Minor units times `meter.SCALE`."""
+        account = self.accounts.get((tenant, meter.month_of(now_ms)))
+        ended = account.cost_minor * meter.SCALE if account is not None else 0
+        return ended + self.holding(tenant).accrued(now_ms)
+
+    def class_like(self, workload: Workload) -> DemandClass:
+        """The demand class of a workload; a new one, not kept here, if no workload of it waits."""
+        spec = workload.spec
+        step = feasible.duration_step(feasible.duration_ms(spec, self.site))
+        return self.classes.get((spec.demand, step)) or DemandClass(spec.demand, step, self.site)
+
+    def take_changed(self) -> dict[tuple[str, str], Record | None]:
+        """Return the records touched since the last call, by kind and id, and begin anew. None means deleted."""
+        changed, self.changed = self.changed, {}
+        return changed
+
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, of every live record; equal states have equal digests."""
+        encode = msgspec.json.Encoder(order="deterministic").encode
+        sha = hashlib.sha256()
+        tables: tuple[tuple[str, Mapping[str, Record] | Mapping[tuple[str, str], Record]], ...] = (
+            ("tenant", self.tenants),
+            ("key", self.keys),
+            ("node", self.nodes),
+            ("workload", self.workloads),
+            ("run", self.runs),
+            ("account", self.accounts),
+            ("artifact", self.artifacts),
+        )
+        for kind, table in tables:
+            for _, record in sorted(table.items(), key=lambda item: item[0]):
+                sha.update(kind.encode() + b" " + encode(record) + b"\n")
+        return sha.hexdigest()
+
+    # --- writing: for fold and restore only -----------------------------------------------------------------------
+
+    def class_for(self, workload: Workload) -> DemandClass:
+        """The demand class of a workload, made when it is the first of it. Not counted as a member yet."""
+        found = self.class_like(workload)
+        if found.members == 0:
+            self.classes[found.demand, found.step] = found
+        return found
+
+    def enqueue(self, workload: Workload) -> None:
+        """Let a queued workload wait."""
+        demand_class = self.class_for(workload)
+        demand_class.members += 1
+        self.queues.add(workload, demand_class, self._parked(workload, demand_class))
+
+    def dequeue(self, workload: Workload) -> None:
+        """Take a queued workload out."""
+        self._leave_class(self.queues.remove(workload))
+
+    def release_due(self, now_ms: int) -> None:
+        """Line up the workloads whose pause is over."""
+        for workload_id in self.queues.due(now_ms):
+            self.queues.release(self.workloads[workload_id])
+
+    def hold(self, run: Run, workload: Workload) -> None:
+        """Count a live run in."""
+        end_ms = expected_end_ms(run, workload, self.site)
+        for slot in run.slots:
+            seat = self.seats.get(slot.node)
+            if seat is None:
+                seat = self.seats[slot.node] = Seat(slot.node)
+            seat.take(Held(run.id, run.shape, slot, end_ms))
+        nodes = len(run.slots)
+        holding = self.holdings.setdefault(run.tenant, Holding())
+        holding.gpus += nodes * run.shape.gpus
+        holding.cpus += nodes * run.shape.cpus_milli
+        holding.memory += nodes * run.shape.memory_mib
+        holding.runs += 1
+        burn = meter.burn(run.rate, run.shape, nodes)
+        holding.burn += burn
+        holding.burn_start += burn * run.placed_ms
+        self._index_run(run, workload, end_ms)
+
+    def release(self, run: Run, workload: Workload) -> None:
+        """Count a live run out."""
+        for slot in run.slots:
+            seat = self.seats[slot.node]
+            del seat.held[run.id]
+            seat.settle(self.nodes.get(slot.node))
+            if slot.node not in self.nodes and not seat.held:
+                del self.seats[slot.node]
+        nodes = len(run.slots)
+        holding = self.holdings[run.tenant]
+        holding.gpus -= nodes * run.shape.gpus
+        holding.cpus -= nodes * run.shape.cpus_milli
+        holding.memory -= nodes * run.shape.memory_mib
+        holding.runs -= 1
+        burn = meter.burn(run.rate, run.shape, nodes)
+        holding.burn -= burn
+        holding.burn_start -= burn * run.placed_ms
+        self.unlawful_runs.pop(run.id, None)
+        self.stopping.pop(run.id, None)
+        self._drop_victim(run, workload)
+
+    def refresh_run(self, run: Run, workload: Workload) -> None:
+        """A live run changed its state or got a stop order: count its end anew."""
+        end_ms = expected_end_ms(run, workload, self.site)
+        for slot in run.slots:
+            self.seats[slot.node].held[run.id].end_ms = end_ms
+        self._drop_victim(run, workload)
+        self._index_run(run, workload, end_ms)
+
+    def put_node(self, node: Node) -> None:
+        """Add or replace a node."""
+        old = self.nodes.get(node.name)
+        if old is None:
+            insort(self.node_names, node.name)
+        else:
+            self._total(old, -1)
+        self._total(node, 1)
+        self.nodes[node.name] = node
+        self.seats.setdefault(node.name, Seat(node.name)).settle(node)
+
+    def remove_node(self, name: str) -> None:
+        """Forget a node. Runs recorded on it stay recorded."""
+        self._total(self.nodes.pop(name), -1)
+        del self.node_names[bisect_left(self.node_names, name)]
+        seat = self.seats[name]
+        seat.settle(None)
+        if not seat.held:
+            del self.seats[name]
+
+    def judge_again(self, tenant: Tenant) -> None:
+        """A tenant's own residency changed: look at all that it has here."""
+        for workload in [each for each in self.workloads.values() if each.tenant == tenant.id]:
+            if workload.phase is Phase.QUEUED:
+                self.dequeue(workload)
+                self.enqueue(workload)
+            else:
+                self._judge_run(self.run_of[workload.id], workload)
+
+    def unfinished(self, tenant: str, sign: int) -> None:
+        """Count a workload of `tenant` in (1) or out (-1)."""
+        self.holdings.setdefault(tenant, Holding()).unfinished += sign
+
+    def remember(self, answer: Remembered) -> None:
+        """Keep the answer to an idempotency key, and forget the oldest one beyond the limit."""
+        self.remembered[answer.tenant, answer.key] = answer
+        if len(self.remembered) > REMEMBERED_MAX:
+            del self.remembered[next(iter(self.remembered))]
+
+    # --- within ---------------------------------------------------------------------------------------------------
+
+    def lawful(self, workload: Workload) -> bool:
+        """Whether the workload may be here now."""
+        tenant = self.tenants[workload.tenant]
+        if residency.unrestricted(workload.spec, tenant) and residency.is_country(self.site.country):
+            return True
+        return residency.verdict(workload.spec, tenant, self.site).allowed
+
+    def _parked(self, workload: Workload, demand_class: DemandClass) -> Parked | None:
+        if not self.lawful(workload):
+            return Parked.UNLAWFUL
+        budget = workload.spec.budget_minor
+        if budget is not None and workload.spent_minor >= budget:
+            priced = any(option.burn for option in demand_class.options)
+            return Parked.BUDGET if priced else None
+        return None
+
+    def _leave_class(self, demand_class: DemandClass) -> None:
+        demand_class.members -= 1
+        if demand_class.members == 0:
+            del self.classes[demand_class.demand, demand_class.step]
+
+    def _index_run(self, run: Run, workload: Workload, end_ms: int) -> None:
+        self._judge_run(run.id, workload)
+        if run.stop is not None:
+            self.stopping[run.id] = end_ms
+        elif workload.spec.preemptible:
+            self.victims.setdefault(workload.spec.priority, {})[run.id] = None
+
+    def _judge_run(self, run_id: str, workload: Workload) -> None:
+        if self.lawful(workload):
+            self.unlawful_runs.pop(run_id, None)
+        else:
+            self.unlawful_runs[run_id] = None
+
+    def _drop_victim(self, run: Run, workload: Workload) -> None:
+        same = self.victims.get(workload.spec.priority)
+        if same is not None:
+            same.pop(run.id, None)
+            if not same:
+                del self.victims[workload.spec.priority]
+
+    def _total(self, node: Node, sign: int) -> None:
+        if node.health is NodeHealth.GONE:
+            return
+        sick = sum(1 for index in node.gpus_sick if index < node.gpus)
+        self.totals.gpus += sign * (node.gpus - sick)
+        self.totals.cpus += sign * node.cpus_milli
+        self.totals.memory += sign * node.memory_mib
+
+
+def stop_grace_ms(workload: Workload, cause: Cause | None) -> int:
+    """How long a run may take to end after a stop order: its checkpoint, where there is time for one, and SIGTERM."""
+    checkpoint = workload.spec.checkpoint
+    saves = checkpoint is not None and cause in (Cause.PREEMPTED, Cause.DRAINED)
+    return workload.spec.stop_grace_ms + (checkpoint.grace_ms if saves and checkpoint is not None else 0)
+
+
+def expected_end_ms(run: Run, workload: Workload, site: Site) -> int:
+    """When a live run is expected to have ended: after its maximum duration, or at the end of its grace."""
+    begun = run.started_ms if run.started_ms is not None else run.placed_ms
+    end_ms = begun + feasible.duration_ms(workload.spec, site)
+    if run.stop is not None:
+        asked = run.stop_asked_ms if run.stop_asked_ms is not None else run.placed_ms
+        return min(end_ms, asked + stop_grace_ms(workload, run.stop))
+    return end_ms
