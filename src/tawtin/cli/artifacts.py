@@ -20,19 +20,27 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     listed = parser.sub(actions, "list", "list artifacts, newest first")
     parser.example(listed, "tawtin artifacts list --limit 20")
     listed.add_argument("--tenant", help="whose; else your own (for admins)")
-    listed.add_argument("-n", "--limit", type=parser.count, default=100, help="at most so many (default: 100)")
+    listed.add_argument(
+        "-n", "--limit", type=parser.count, default=100, help="at most so many (default: 100)"
+    )
     listed.set_defaults(call=list_)
     get = parser.sub(actions, "get", "fetch an artifact into a folder")
     parser.example(get, "tawtin artifacts get sha256:9f86d0 model/")
     get.add_argument("id", help="id, or the beginning of one")
-    get.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help="where to put it (default: here)")
+    get.add_argument(
+        "folder", nargs="?", default=".", metavar="FOLDER", help="where to put it (default: here)"
+    )
     get.set_defaults(call=get_)
     put = parser.sub(actions, "put", "upload a file or a folder")
     parser.example(put, "tawtin artifacts put data/ --name digits")
     put.add_argument("path", metavar="PATH", help="a file or a folder; links are not followed")
     put.add_argument("--name", default="", help="for people; else that of the file or folder")
-    put.add_argument("--class", dest="data_class", default="public", metavar="CLASS", help="of data (default: public)")
-    put.add_argument("--origin", default="", metavar="CC", help="law of the data's origin; else this country's")
+    put.add_argument(
+        "--class", dest="data_class", default="public", metavar="CLASS", help="of data (default: public)"
+    )
+    put.add_argument(
+        "--origin", default="", metavar="CC", help="law of the data's origin; else this country's"
+    )
     put.set_defaults(call=put_)
     drop = parser.sub(actions, "rm", "give up an artifact")
     parser.example(drop, "tawtin artifacts rm sha256:9f86d0")
@@ -68,28 +76,32 @@ def list_(arguments: argparse.Namespace) -> int:
 
 def get_(arguments: argparse.Namespace) -> int:
     """Fetch: every file is checked against its digest before it gets its name."""
-    from tawtin.cli.transfer import download
-
     folder = Path(arguments.folder)
     with session.connect(arguments) as client:
         view = session.resolve_artifact(client, arguments.id)
-        size = download(client, view, folder)
+        client.download(view.artifact.id, folder)
     if arguments.json:
-        output.emit({"id": view.artifact.id, "folder": str(folder), "files": len(view.manifest.files), "bytes": size})
+        output.emit(
+            {
+                "id": view.artifact.id,
+                "folder": str(folder),
+                "files": len(view.manifest.files),
+                "bytes": view.artifact.size_bytes,
+            }
+        )
     else:
-        print(f"{len(view.manifest.files)} files, {output.size(size)}, in {folder}")
+        print(f"{len(view.manifest.files)} files, {output.size(view.artifact.size_bytes)}, in {folder}")
     return exits.OK
 
 
 def put_(arguments: argparse.Namespace) -> int:
     """Upload."""
-    from tawtin.cli.transfer import Upload, upload
+    from tawtin.cli.transfer import upload
 
     path = Path(arguments.path)
-    what = Upload(path=path, name=arguments.name or path.resolve().name, data_class=arguments.data_class,
-                  origin=arguments.origin)  # fmt: skip
+    name = arguments.name or path.resolve().name
     with session.connect(arguments) as client:
-        artifact = upload(client, what)
+        artifact = upload(client, path, name=name, data_class=arguments.data_class, origin=arguments.origin)
     if arguments.json:
         output.emit(artifact)
     else:

@@ -39,7 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         code = "" if workload.exit_code is None else f", exit code {workload.exit_code}"
         print(f"  {workload.cause or ''}{code} {output.clean(workload.message)}".rstrip())
     elif view.run:
-        print(f"  on {', '.join(slot.node for slot in view.run.slots)} since {output.moment(view.run.placed_ms)}")
+        print(
+            f"  on {', '.join(slot.node for slot in view.run.slots)} since {output.moment(view.run.placed_ms)}"
+        )
     return exits.OK
 
 

@@ -1,12 +1,11 @@
 """Follows workloads to their end: their logs as they are written, and on a terminal a line that says how it stands.
 
-Each workload is read by a thread of its own, at most `AT_ONCE` at a time. A thread that loses the factory tries again
-where it was, so that a restart of the control plane is no more than a pause. What is printed, the main thread prints.
+Each workload is read by a thread of its own, at most `AT_ONCE` at a time, in their order. A client that loses
+the factory tries again where it was, so that a restart of the control plane is no more than a pause. The main thread prints.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import sys
@@ -15,78 +14,51 @@ import time
 from typing import TYPE_CHECKING
 
 from tawtin.cli import exits, output, session
-from tawtin.client import ApiError, Client, ConnectionLost
-from tawtin.model.views import LogEnd, LogPiece
+from tawtin.client import Client, ClientError, calls
+from tawtin.client.flows import send
 
 if TYPE_CHECKING:
-    from tawtin.cli.target import Target
-    from tawtin.model.views import WorkloadView
+    from tawtin.model.views import LogPiece, WorkloadView
 
 AT_ONCE = 32
-RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 LOOK_S = 1.0
 COLOURS = ("blue", "yellow", "green", "bold")
-
-News = tuple[str, "LogPiece | LogEnd | str | BaseException"]
-"""(workload, what happened): a piece of log, the end, `lost`, `back`, or an error that ends the following."""
+Where = tuple[str | None, str | None]
+"""Address and key, None for what the client finds by itself."""
+News = tuple[str, "LogPiece | BaseException | None"]
+"""(workload, what happened): a piece of log, an error that ends the following, or None at the workload's end."""
 
 
 class Reader(threading.Thread):
-    """Reads one workload's log into the queue, across lost connections."""
+    """Reads one workload's log into the queue; the client goes on across lost connections and restarts."""
 
-    def __init__(self, factory: Target, workload: str, news: queue.SimpleQueue[News], *, tail: int | None) -> None:
-        """`tail` begins so many lines before the present end."""
+    def __init__(
+        self,
+        where: Where,
+        workload: str,
+        news: queue.SimpleQueue[News],
+        *,
+        tail: int | None,
+        epoch: int | None,
+    ) -> None:
+        """`tail` begins so many lines before the present end; `epoch` names a run, else it goes on through all."""
         super().__init__(daemon=True, name=f"follow {workload}")
-        self.factory = factory
+        self.where = where
         self.workload = workload
         self.news = news
         self.tail = tail
-        self.epoch: int | None = None
-        self.offset = 0
-        self.pinned: int | None = None
+        self.epoch = epoch
 
     def run(self) -> None:
         """Read until the end."""
-        failures = 0
-        while True:
-            try:
-                if self._read():
-                    return
-                failures = 0
-            except ApiError as error:
-                if error.problem.status < 500 and error.problem.status != 429:
-                    self.news.put((self.workload, error))
-                    return
-            except ConnectionLost:
-                pass
-            except BaseException as error:  # noqa: BLE001 - the main thread raises it
-                self.news.put((self.workload, error))
-                return
-            if failures == 1:
-                self.news.put((self.workload, "lost"))
-            time.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
-            failures += 1
-            self.factory.moved()
-
-    def _read(self) -> bool:
-        """Whether it saw the end."""
-        with Client(self.factory.url, self.factory.key) as client:
-            began = self.epoch is not None
-            stream = client.follow(
-                self.workload,
-                epoch=self.pinned,
-                tail=None if began else self.tail,
-                resume=(self.epoch or 0, self.offset) if began else None,
-            )
-            for piece in stream:
-                if piece is None:
-                    continue
-                if isinstance(piece, LogPiece):
-                    self.epoch, self.offset = piece.epoch, piece.offset + len(piece.data)
-                self.news.put((self.workload, piece))
-                if isinstance(piece, LogEnd):
-                    return True
-        return False
+        end: BaseException | None = None
+        try:
+            with Client(*self.where) as client:
+                for piece in client.follow(self.workload, epoch=self.epoch, tail=self.tail):
+                    self.news.put((self.workload, piece))
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
+            end = error
+        self.news.put((self.workload, end))
 
 
 class Follower:
@@ -94,7 +66,7 @@ class Follower:
 
     def __init__(
         self,
-        factory: Target,
+        where: Where,
         views: list[WorkloadView],
         *,
         as_json: bool = False,
@@ -103,22 +75,17 @@ class Follower:
         timeout_s: float | None = None,
     ) -> None:
         """Follow these to their end, or for `timeout_s`."""
-        self.factory = factory
+        self.where = where
         self.views = {view.workload.id: view for view in views}
         self.as_json = as_json
         self.until = None if timeout_s is None else time.monotonic() + timeout_s
         self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self.waiting = [
-            Reader(factory, workload, self.news, tail=tail) for workload in self.views
-        ]
-        for each in self.waiting:
-            each.pinned = epoch
-        self.ended: dict[str, LogEnd] = {}
+        self.waiting = [Reader(where, workload, self.news, tail=tail, epoch=epoch) for workload in self.views]
+        self.ended: set[str] = set()
         self.lines: dict[str, bytes] = {}
         self.painter = output.StatusLine() if not as_json else None
         self.began = time.monotonic()
         self.looked = 0.0
-        self.lost: set[str] = set()
 
     def run(self) -> int:
         """Follow; return the exit code. KeyboardInterrupt passes through, with the status line taken away."""
@@ -144,23 +111,15 @@ class Follower:
         if self.waiting:
             self.waiting.pop(0).start()
 
-    def _take(self, workload: str, what: LogPiece | LogEnd | str | BaseException) -> None:
+    def _take(self, workload: str, what: LogPiece | BaseException | None) -> None:
+        if isinstance(what, ClientError):
+            raise session.fault_of(what)
         if isinstance(what, BaseException):
-            if isinstance(what, ApiError):
-                raise session.fault_of(what)
             raise what
-        if what == "lost":
-            if not self.lost:
-                self._say(f"the factory at {self.factory.url} does not answer; the work goes on, trying again ...")
-            self.lost.add(workload)
-            return
-        if self.lost and not isinstance(what, str):
-            self.lost.clear()
-            self._say("the factory answers again")
-        if isinstance(what, LogEnd):
-            self.ended[workload] = what
+        if what is None:
+            self.ended.add(workload)
             self._start_next()
-        elif isinstance(what, LogPiece):
+        else:
             self._print(workload, what)
 
     # --- printing ----------------------------------------------------------------------------------------------------
@@ -209,11 +168,23 @@ class Follower:
             return
         self.looked = time.monotonic()
         open_ones = [name for name in self.views if name not in self.ended]
-        with contextlib.suppress(ApiError, ConnectionLost), Client(self.factory.url, self.factory.key) as client:
-            for name in open_ones[:AT_ONCE]:
-                self.views[name] = client.workload(name)
+        try:
+            with Client(*self.where) as client:
+                for name in open_ones[:AT_ONCE]:
+                    call = calls.get(name)
+                    call.repeatable = False  # a person waits: say at once that nobody answers
+                    self.views[name] = client.finish(send(call))
+        except ClientError:
+            self.painter.show("the factory does not answer; the work goes on, trying again")
+            return
         elapsed = output.span(int((time.monotonic() - self.began) * 1000))
-        self.painter.show(f"{_standing([self.views[name] for name in open_ones], len(self.views))} - {elapsed}")
+        self.painter.show(
+            f"{_standing([self.views[name] for name in open_ones], len(self.views))} - {elapsed}"
+        )
+
+    def left_off(self) -> list[WorkloadView]:
+        """Those that are not over, where a later following begins; what was printed of them is printed no more."""
+        return [view for name, view in self.views.items() if name not in self.ended]
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -223,8 +194,8 @@ class Follower:
         return exits.DETACHED
 
     def _summary(self) -> int:
-        with Client(self.factory.url, self.factory.key) as client, session.faults(self.factory):
-            views = [client.workload(name) for name in self.views]
+        with session.faults(), Client(*self.where) as client:
+            views = [client.get(name) for name in self.views]
         for view in views:
             self.views[view.workload.id] = view
             if self.as_json:
@@ -244,7 +215,11 @@ def json_line(workload: str, piece: LogPiece) -> bytes:
 def _standing(views: list[WorkloadView], total: int) -> str:
     if len(views) == 1 and views[0].waiting:
         waiting = views[0].waiting
-        when = f", start in about {output.span(waiting.start_ms - int(time.time() * 1000))}" if waiting.start_ms else ""
+        when = (
+            f", start in about {output.span(waiting.start_ms - int(time.time() * 1000))}"
+            if waiting.start_ms
+            else ""
+        )
         return f"waits: {waiting.sentence}{when}"
     if total == 1 and views:
         return views[0].status
@@ -252,7 +227,9 @@ def _standing(views: list[WorkloadView], total: int) -> str:
     for view in views:
         counts[view.status] = counts.get(view.status, 0) + 1
     done = total - len(views)
-    return ", ".join([*(f"{count} {status}" for status, count in sorted(counts.items())), f"{done} of {total} done"])
+    return ", ".join(
+        [*(f"{count} {status}" for status, count in sorted(counts.items())), f"{done} of {total} done"]
+    )
 
 
 def _ending(view: WorkloadView) -> str:
@@ -266,7 +243,5 @@ def _ending(view: WorkloadView) -> str:
         parts.append(f"- {session.usage_words(view.run.usage)}")
         if view.run.cost_minor:
             parts.append(f"- {output.amount(view.run.cost_minor, view.run.rate.currency)}")
-    for kept in workload.outputs:
-        parts.append(f"\n   output {kept.name}: tawtin artifacts get {kept.artifact}")
+    parts += [f"\n   output {kept.name}: tawtin artifacts get {kept.artifact}" for kept in workload.outputs]
     return " ".join(parts)
-

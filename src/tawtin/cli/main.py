@@ -42,6 +42,7 @@ def dispatch(words: list[str]) -> int:
         raise _unknown(verb)
     parser = parser_of(verb)
     arguments = parser.parse_args(rest)
+    arguments.dashes = "--" in rest
     return int(arguments.call(arguments))
 
 

@@ -30,7 +30,7 @@ def read_file(path: str, *, envs: dict[str, str], secrets: dict[str, str]) -> Pa
         raise _fault(error) from None
 
 
-def inline(  # noqa: PLR0913 - one for each flag
+def inline(
     command: list[str],
     *,
     name: str | None,
@@ -61,7 +61,9 @@ def inline(  # noqa: PLR0913 - one for each flag
 
 
 def _fault(error: SpecError) -> exits.Fault:
-    return exits.Fault(str(error), exits.USAGE, hint="nothing was submitted; docs/reference/spec.md has every field")
+    return exits.Fault(
+        str(error), exits.USAGE, hint="nothing was submitted; docs/reference/spec.md has every field"
+    )
 
 
 def plan_body(parsed: Parsed) -> bytes:
@@ -100,7 +102,9 @@ def _price(view: PlanView, nodes: int) -> str:
     rate, shape = view.rate, view.shape
     parts: list[str] = []
     if shape and shape.gpus:
-        parts.append(f"{output.amount(rate.minor_per_gpu_hour * shape.gpus * nodes, rate.currency)} an hour for GPUs")
+        parts.append(
+            f"{output.amount(rate.minor_per_gpu_hour * shape.gpus * nodes, rate.currency)} an hour for GPUs"
+        )
     if shape and (rate.minor_per_cpu_hour or not parts):
         hourly = rate.minor_per_cpu_hour * shape.cpus_milli * nodes // 1000
         parts.append(f"{output.amount(hourly, rate.currency)} an hour for processors")

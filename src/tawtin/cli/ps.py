@@ -7,11 +7,17 @@ import json
 import sys
 import time
 
-from tawtin.cli import exits, output, parser, target, wire
+from tawtin.cli import exits, output, parser, session
+from tawtin.client.calls import Call
+from tawtin.client.flows import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tawtin.cli.wire import Json
+    from typing import Any
+
+    from tawtin.client import Client
+
+    Json = dict[str, Any]
 
 STATUSES = ("queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled")
 PHASES = {"starting": "placed", "running": "placed", "stopping": "placed"}
@@ -41,9 +47,13 @@ def _configure(verb: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the list."""
     wanted = _statuses(arguments.status)
-    factory = target.find(factory=arguments.factory, key_file=arguments.key_file)
+    with session.connect(arguments) as client:
+        return _show(client, arguments, wanted)
+
+
+def _show(client: Client, arguments: argparse.Namespace, wanted: list[str]) -> int:
     while True:
-        items = _fetch(factory, arguments, wanted)
+        items = _fetch(client, arguments, wanted)
         if arguments.json:
             print(json.dumps({"items": items}))
         else:
@@ -66,17 +76,20 @@ def _statuses(text: str | None) -> list[str]:
     return wanted
 
 
-def _fetch(factory: target.Target, arguments: argparse.Namespace, wanted: list[str]) -> list[Json]:
+def _fetch(client: Client, arguments: argparse.Namespace, wanted: list[str]) -> list[Json]:
     since_ms = int(time.time() * 1000) - 3_600_000
-    tenant = f"&tenant={arguments.tenant}" if arguments.tenant else ""
-    phases = ",".join(dict.fromkeys(PHASES.get(each, each) for each in wanted))
+    query = {
+        "limit": min(PAGE, arguments.limit),
+        "tenant": arguments.tenant,
+        "phase": tuple(dict.fromkeys(PHASES.get(each, each) for each in wanted)),
+    }
     found: list[Json] = []
     before = ""
     while len(found) < arguments.limit:
-        query = f"limit={min(PAGE, arguments.limit)}{tenant}"
-        query += (f"&phase={phases}" if phases else "") + (f"&before={before}" if before else "")
-        page: Json = wire.get(factory, f"/api/v1/workloads?{query}")
-        for view in page.get("items", ()):
+        page: Json = client.finish(
+            send(Call("GET", "/workloads", json.loads, query={**query, "before": before}))
+        )
+        for view in page["items"]:
             ended = view["workload"].get("finished_ms")
             recent = arguments.all or wanted or ended is None or ended >= since_ms
             if recent and (not wanted or view["status"] in wanted):

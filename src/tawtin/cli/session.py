@@ -2,65 +2,102 @@
 
 from __future__ import annotations
 
-import argparse
-import itertools
-from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
 
-import msgspec
+from tawtin.cli import exits, output
+from tawtin.client import ApiError, Client, ClientError, ConnectionBroken
+from tawtin.client.errors import ConfigError
 
-from tawtin.cli import exits, output, target, wire
-from tawtin.client import ApiError, Client, ConnectionLost
-
+TYPE_CHECKING = False  # typing is not imported for `ps`, which has to be fast
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator, Iterable, Iterator
+    from typing import Any, TypeVar
+
     from tawtin.model.artifact import Artifact
     from tawtin.model.resources import Shape
     from tawtin.model.views import ArtifactView, WaitingView, WorkloadView
     from tawtin.model.workload import Usage
 
-T = TypeVar("T")
+    T = TypeVar("T")
+
 LOOK_BACK = 2000
 """So many of the newest workloads are searched for a name."""
+STATUS_CODES = {
+    401: exits.DENIED,
+    403: exits.DENIED,
+    404: exits.NOT_FOUND,
+    409: exits.CONFLICT,
+    412: exits.CONFLICT,
+}
 
 
 @contextmanager
 def connect(arguments: argparse.Namespace) -> Generator[Client]:
     """Connect to the factory that the command line names. Raises Fault for whatever goes wrong inside."""
-    factory = target.find(factory=arguments.factory, key_file=arguments.key_file)
-    with Client(factory.url, factory.key) as client, faults(factory):
-        yield client
+    with faults():
+        url, key = where(arguments)
+        with Client(url, key) as client:
+            yield client
+
+
+def where(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Address and key as the command line gives them; None for what the client is to find by itself."""
+    key = None
+    if arguments.key_file:
+        try:
+            with open(arguments.key_file, encoding="ascii") as source:
+                key = source.read().strip()
+        except (OSError, ValueError) as error:
+            raise exits.Fault(
+                f"cannot read the key in `{arguments.key_file}`: {error}", exits.DENIED
+            ) from None
+    return arguments.factory, key
 
 
 @contextmanager
-def faults(factory: target.Target) -> Generator[None]:
+def faults() -> Generator[None]:
     """Turn what the client raises into faults."""
     try:
         yield
-    except ApiError as error:
+    except ClientError as error:
         raise fault_of(error) from None
-    except ConnectionLost as error:
-        raise wire.unreachable(factory, error) from None
 
 
-def fault_of(error: ApiError) -> exits.Fault:
-    """Return the fault for an answer that is no success."""
+def fault_of(error: ClientError) -> exits.Fault:
+    """Return the fault for what the client raised."""
+    if isinstance(error, ApiError):
+        return _refused(error)
+    text = str(error)
+    if isinstance(error, ConfigError):
+        if "key" in text:
+            hint = "a factory writes its first key when it starts: tawtin up; else ask its operator for one"
+            return exits.Fault(text, exits.DENIED, hint=hint)
+        hint = "make one: tawtin init, tawtin up; or name one: --factory URL, or TAWTIN_FACTORY=URL"
+        return exits.Fault(text, exits.UNREACHABLE, hint=hint)
+    if isinstance(error, ConnectionBroken):
+        return exits.Fault(text, exits.UNREACHABLE, hint="on this machine it is started by: tawtin up")
+    return exits.Fault(text, exits.FACTORY)
+
+
+def _refused(error: ApiError) -> exits.Fault:
     problem = error.problem
-    code = wire.STATUS_CODES.get(problem.status, exits.FACTORY if problem.status >= 500 else exits.USAGE)
+    code = STATUS_CODES.get(problem.status, exits.FACTORY if problem.status >= 500 else exits.USAGE)
     if problem.status == 422 and problem.token and not problem.errors:
         code = exits.DENIED
-    lines = [problem.detail or problem.title]
-    lines += [": ".join(part for part in (each.field, each.message) if part) for each in problem.errors]
     hint = ""
     if problem.status == 401:
         hint = "name another key: --key-file FILE, or TAWTIN_KEY_FILE"
     elif problem.retry_after_ms:
         hint = f"try again in {output.span(problem.retry_after_ms)}"
-    return exits.Fault("\n".join(dict.fromkeys(lines)), code, token=problem.token, hint=hint)
+    return exits.Fault(str(error), code, token=problem.token, hint=hint)
 
 
 def record(plain: dict[str, Any], kind: type[T]) -> T:
     """Return a record made from what the command line says. Raises Fault with the field."""
+    import msgspec
+
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
@@ -80,18 +117,18 @@ def resolve(client: Client, name: str) -> WorkloadView:
 def resolve_many(client: Client, name: str) -> list[WorkloadView]:
     """Return the workload that `name` means, or all of an array by the array's id or name, in their order."""
     if name.startswith("ar-"):
-        members = sorted(client.all_workloads(array=name), key=_array_index)
+        members = sorted(client.iterate(array=name), key=_array_index)
         if members:
             return members
         raise _nothing(name)
     if name.startswith("wl-") and len(name) == 29:
-        return [client.workload(name)]
+        return [client.get(name)]
     matching: list[WorkloadView] = []
-    for view in itertools.islice(client.all_workloads(), LOOK_BACK):
+    for view in islice(client.iterate(), LOOK_BACK):
         if view.workload.spec.name == name:
             array = view.workload.array
             if array and array.size > 1:
-                return sorted(client.all_workloads(array=array.id), key=_array_index)
+                return sorted(client.iterate(array=array.id), key=_array_index)
             return [view]
         if name.startswith("wl-") and view.workload.id.startswith(name):
             matching.append(view)
@@ -110,9 +147,19 @@ def _nothing(name: str) -> exits.Fault:
     return exits.Fault(f"there is no workload `{name}`", exits.NOT_FOUND, hint="tawtin ps --all lists them")
 
 
+def _artifacts(client: Client, *, tenant: str | None = None) -> Iterator[Artifact]:
+    before = ""
+    while True:
+        page = client.artifacts(tenant=tenant, before=before, limit=1000)
+        yield from page.items
+        before = page.next
+        if not before:
+            return
+
+
 def artifacts(client: Client, *, tenant: str | None = None, limit: int) -> list[Artifact]:
     """Return the newest artifacts."""
-    return list(itertools.islice(client.all_artifacts(tenant=tenant), limit))
+    return list(islice(_artifacts(client, tenant=tenant), limit))
 
 
 def resolve_artifact(client: Client, name: str) -> ArtifactView:
@@ -120,7 +167,7 @@ def resolve_artifact(client: Client, name: str) -> ArtifactView:
     wanted = name if name.startswith("sha256:") else f"sha256:{name}"
     if len(wanted) == 71:
         return client.artifact(wanted)
-    found = sorted({each.id for each in client.all_artifacts() if each.id.startswith(wanted)})
+    found = sorted({each.id for each in _artifacts(client) if each.id.startswith(wanted)})
     if len(found) == 1:
         return client.artifact(found[0])
     if found:
@@ -128,7 +175,7 @@ def resolve_artifact(client: Client, name: str) -> ArtifactView:
     raise exits.Fault(f"there is no artifact `{name}`", exits.NOT_FOUND, hint="tawtin artifacts list")
 
 
-# --- words that several verbs use --------------------------------------------------------------------------------------
+# --- words that several verbs use ------------------------------------------------------------------------------------
 
 
 def currency(client: Client) -> str:

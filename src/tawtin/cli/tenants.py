@@ -65,7 +65,9 @@ def _configure_tenant(verb: argparse.ArgumentParser) -> None:
 def _about(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--name", help="for people")
     verb.add_argument("--kind", choices=KINDS, help="what the law sees in it")
-    verb.add_argument("--network", action=argparse.BooleanOptionalAction, help="whether its work may ask for the network")
+    verb.add_argument(
+        "--network", action=argparse.BooleanOptionalAction, help="whether its work may ask for the network"
+    )
     verb.add_argument("--allow", metavar="CC,CC", help="countries it narrows itself to; empty lifts that")
     verb.add_argument("--deny", metavar="CC,CC", help="countries it keeps out of; empty lifts that")
 
@@ -73,7 +75,9 @@ def _about(verb: argparse.ArgumentParser) -> None:
 def _limits(verb: argparse.ArgumentParser) -> None:
     for flag, (_, _, summary) in LIMITS.items():
         verb.add_argument(f"--{flag}", metavar="N", help=f"{summary}; `{NO_LIMIT}` for no limit")
-    verb.add_argument("--weight", type=parser.count, metavar="N", help="its share where there is not enough for all")
+    verb.add_argument(
+        "--weight", type=parser.count, metavar="N", help="its share where there is not enough for all"
+    )
     verb.add_argument("--priority-max", type=int, metavar="N", help="highest priority that it may ask for")
 
 
@@ -144,7 +148,9 @@ def _countries(flag: str, text: str | None) -> list[str] | None:
     found = [each.strip() for each in text.split(",") if each.strip()]
     for each in found:
         if not re.fullmatch("[A-Z]{2}", each):
-            raise exits.Fault(f"--{flag}: `{each}` is no country", hint="two capital letters of ISO 3166-1, such as MA")
+            raise exits.Fault(
+                f"--{flag}: `{each}` is no country", hint="two capital letters of ISO 3166-1, such as MA"
+            )
     return found
 
 
@@ -155,7 +161,9 @@ def _quota_changes(arguments: argparse.Namespace) -> dict[str, int | None]:
         if text is None:
             continue
         if text != NO_LIMIT and not text.isdecimal():
-            raise exits.Fault(f"--{flag}: `{text}` is no whole number", hint=f"or write `{NO_LIMIT}` for no limit")
+            raise exits.Fault(
+                f"--{flag}: `{text}` is no whole number", hint=f"or write `{NO_LIMIT}` for no limit"
+            )
         found[field] = None if text == NO_LIMIT else int(text) * factor
     if arguments.weight is not None:
         found["weight"] = arguments.weight
@@ -168,7 +176,9 @@ def tenant_create(arguments: argparse.Namespace) -> int:
     """Create."""
     from tawtin.model.requests import TenantNew
 
-    wanted = session.record({"id": arguments.id, **_changes(arguments), "quota": _quota_changes(arguments)}, TenantNew)
+    wanted = session.record(
+        {"id": arguments.id, **_changes(arguments), "quota": _quota_changes(arguments)}, TenantNew
+    )
     with session.connect(arguments) as client:
         made = client.create_tenant(wanted)
     return _show(made, arguments, f"made; give it a key: tawtin key create --tenant {made.id}")
@@ -282,21 +292,22 @@ def quota_set(arguments: argparse.Namespace) -> int:
 
 def key_create(arguments: argparse.Namespace) -> int:
     """Issue a key. The secret alone goes to standard output, so that it can be redirected into a file."""
-    from tawtin.model.tenant import Scope
-
+    wanted = {
+        "tenant": arguments.tenant,
+        "name": arguments.name,
+        "scope": arguments.scope,
+        "expires_ms": _expires_ms(arguments.expires),
+    }
     with session.connect(arguments) as client:
-        made = client.issue_key(
-            tenant=arguments.tenant,
-            name=arguments.name,
-            scope=Scope(arguments.scope),
-            expires_ms=_expires_ms(arguments.expires),
-        )
+        made = client.issue_key({name: value for name, value in wanted.items() if value is not None})
     if arguments.json:
         output.emit(made)
         return exits.OK
     print(made.secret)
     until = f"until {output.moment(made.expires_ms)}" if made.expires_ms else "until it is revoked"
-    output.note(f"key {made.id} of {made.tenant}, scope {made.scope.value}, {until}; its secret is not kept anywhere")
+    output.note(
+        f"key {made.id} of {made.tenant}, scope {made.scope.value}, {until}; its secret is not kept anywhere"
+    )
     return exits.OK
 
 
@@ -324,7 +335,16 @@ def key_list(arguments: argparse.Namespace) -> int:
             state = f"revoked {output.moment(key.revoked_ms)}"
         elif key.expires_ms is not None:
             state = ("expired " if key.expires_ms <= now_ms else "until ") + output.moment(key.expires_ms)
-        rows.append([key.id, output.clean(key.name), key.tenant, key.scope.value, output.moment(key.created_ms), state])
+        rows.append(
+            [
+                key.id,
+                output.clean(key.name),
+                key.tenant,
+                key.scope.value,
+                output.moment(key.created_ms),
+                state,
+            ]
+        )
     print(output.columns(["KEY", "NAME", "TENANT", "SCOPE", "MADE", "STATE"], rows))
     return exits.OK
 

@@ -155,10 +155,7 @@ def _wait_up(process: subprocess.Popen[bytes], file: Path) -> str | None:
     """The address once this very process has written it; None if it ended or took too long."""
     until = time.monotonic() + READY_S
     while process.poll() is None:
-        try:
-            address = target.read_address(str(file))
-        except exits.Fault:
-            address = {}
+        address = target.read_address(str(file))
         if address.get("pid") == str(process.pid):
             return address["url"]
         if time.monotonic() > until:

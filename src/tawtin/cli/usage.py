@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(account: Account, currency: str) -> list[str]:
-    gpus = ", ".join(f"{output.span(spent)} {model}" for model, spent in sorted(account.gpu_ms.items()) if spent)
+    gpus = ", ".join(
+        f"{output.span(spent)} {model}" for model, spent in sorted(account.gpu_ms.items()) if spent
+    )
     return [
         account.tenant,
         account.month,

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from tawtin.cli import exits, output, parser, session, target
+from tawtin.cli import exits, output, parser, session
 
 if TYPE_CHECKING:
     from tawtin.client import Client
@@ -37,7 +37,9 @@ def _configure_logs(verb: argparse.ArgumentParser) -> None:
     _which(verb)
     verb.add_argument("-f", "--follow", action="store_true", help="go on until the workload is over")
     verb.add_argument("--tail", type=parser.count, metavar="N", help="only the last N lines")
-    verb.add_argument("--run", type=parser.count, metavar="N", dest="epoch", help="of run N; else of the last one")
+    verb.add_argument(
+        "--run", type=parser.count, metavar="N", dest="epoch", help="of run N; else of the last one"
+    )
     parser.remote(verb)
     verb.set_defaults(call=logs)
 
@@ -88,13 +90,17 @@ def _described(view: WorkloadView, factory: str) -> list[str]:
     if view.waiting:
         lines.append(("waits", f"{view.waiting.reason}: {view.waiting.sentence}"))
     if view.run:
-        slots = ", ".join(f"{slot.node} GPUs {list(slot.gpus)}" if slot.gpus else slot.node for slot in view.run.slots)
+        slots = ", ".join(
+            f"{slot.node} GPUs {list(slot.gpus)}" if slot.gpus else slot.node for slot in view.run.slots
+        )
         lines.append(("where", f"{factory}, {slots}"))
         lines.append(("used", session.usage_words(view.run.usage)))
         lines.append(("cost", output.amount(view.run.cost_minor, view.run.rate.currency)))
     if workload.phase.final:
         code = "" if workload.exit_code is None else f", exit code {workload.exit_code}"
-        lines.append(("ended", f"{output.moment(workload.finished_ms or 0)}, {workload.cause or view.status}{code}"))
+        lines.append(
+            ("ended", f"{output.moment(workload.finished_ms or 0)}, {workload.cause or view.status}{code}")
+        )
     if workload.message:
         lines.append(("message", output.clean(workload.message)))
     lines += [
@@ -128,8 +134,9 @@ def logs(arguments: argparse.Namespace) -> int:
             return max(_print_log(client, view, arguments) for view in views)
     from tawtin.cli.follow import Follower
 
-    factory = target.find(factory=arguments.factory, key_file=arguments.key_file)
-    follower = Follower(factory, views, as_json=arguments.json, tail=arguments.tail, epoch=arguments.epoch)
+    follower = Follower(
+        session.where(arguments), views, as_json=arguments.json, tail=arguments.tail, epoch=arguments.epoch
+    )
     return follower.run()
 
 
