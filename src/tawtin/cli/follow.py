@@ -1,7 +1,8 @@
 """Follows workloads to their end: their logs as they are written, and on a terminal a line that says how it stands.
 
 Each workload is read by a thread of its own, at most `AT_ONCE` at a time, in their order. A client that loses
-the factory tries again where it was, so that a restart of the control plane is no more than a pause. The main thread prints.
+the factory tries again where it was, so that a restart of the control plane is no more than a pause. The main thread
+prints.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Reader(threading.Thread):
         *,
         tail: int | None,
         epoch: int | None,
+        offset: int,
     ) -> None:
         """`tail` begins so many lines before the present end; `epoch` names a run, else it goes on through all."""
         super().__init__(daemon=True, name=f"follow {workload}")
@@ -48,13 +50,16 @@ class Reader(threading.Thread):
         self.news = news
         self.tail = tail
         self.epoch = epoch
+        self.offset = offset
 
     def run(self) -> None:
         """Read until the end."""
         end: BaseException | None = None
         try:
             with Client(*self.where) as client:
-                for piece in client.follow(self.workload, epoch=self.epoch, tail=self.tail):
+                for piece in client.follow(
+                    self.workload, epoch=self.epoch, offset=self.offset, tail=self.tail
+                ):
                     self.news.put((self.workload, piece))
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             end = error
@@ -73,14 +78,19 @@ class Follower:
         tail: int | None = None,
         epoch: int | None = None,
         timeout_s: float | None = None,
+        places: dict[str, int] | None = None,
     ) -> None:
-        """Follow these to their end, or for `timeout_s`."""
+        """Follow these to their end, or for `timeout_s`; `places` has how many bytes of each were printed already."""
         self.where = where
         self.views = {view.workload.id: view for view in views}
         self.as_json = as_json
         self.until = None if timeout_s is None else time.monotonic() + timeout_s
         self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self.waiting = [Reader(where, workload, self.news, tail=tail, epoch=epoch) for workload in self.views]
+        self.places = dict(places or {})
+        self.waiting = [
+            Reader(where, workload, self.news, tail=tail, epoch=epoch, offset=self.places.get(workload, 0))
+            for workload in self.views
+        ]
         self.ended: set[str] = set()
         self.lines: dict[str, bytes] = {}
         self.painter = output.StatusLine() if not as_json else None
@@ -125,6 +135,7 @@ class Follower:
     # --- printing ----------------------------------------------------------------------------------------------------
 
     def _print(self, workload: str, piece: LogPiece) -> None:
+        self.places[workload] = piece.offset + len(piece.data)
         if piece.dropped:
             self._say(f"({output.size(piece.dropped)} of the log were dropped by rotation)")
         if self.painter:
@@ -181,10 +192,6 @@ class Follower:
         self.painter.show(
             f"{_standing([self.views[name] for name in open_ones], len(self.views))} - {elapsed}"
         )
-
-    def left_off(self) -> list[WorkloadView]:
-        """Those that are not over, where a later following begins; what was printed of them is printed no more."""
-        return [view for name, view in self.views.items() if name not in self.ended]
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

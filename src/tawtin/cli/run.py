@@ -42,7 +42,7 @@ def _configure(verb: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[=VALUE]",
-        help="a secret; from the environment if no value",
+        help="a secret; without value, from the environment",
     )
     verb.add_argument("--name", help="with a command: its name")
     verb.add_argument("--gpus", metavar="[MODEL:]N", help="with a command: its GPUs, such as H100:2")
@@ -59,7 +59,7 @@ def _configure(verb: argparse.ArgumentParser) -> None:
         "--pass-exit-code", action="store_true", help="exit with the program's own code if it failed"
     )
     verb.add_argument(
-        "--idempotency-key", default="", metavar="KEY", help="the same key submits once; else one is drawn"
+        "--idempotency-key", default="", metavar="KEY", help="the same key submits once; else a drawn one"
     )
     parser.remote(verb)
     verb.set_defaults(call=run)
@@ -110,9 +110,7 @@ def _parsed(arguments: argparse.Namespace) -> Parsed:
     if arguments.dashes:
         return plan.inline(words, **inline, envs=envs, secrets=secrets)
     if len(words) > 1:
-        raise exits.Fault(
-            f"one spec at a time, not {len(words)}", hint="a command goes after `--`: tawtin run -- ls -l"
-        )
+        raise exits.Fault(f"one spec at a time, not {len(words)}", hint="a command goes after `--`")
     for flag, value in inline.items():
         if value is not None:
             name = "max-duration" if flag == "duration" else flag
@@ -198,14 +196,15 @@ def _follow(views: list[WorkloadView], arguments: argparse.Namespace) -> int:
             f"-- submitted {', '.join(view.workload.id for view in views[:4])}{' ...' * (len(views) > 4)}"
         )
     where = session.where(arguments)
+    places: dict[str, int] = {}
     while True:
-        follower = Follower(where, views, as_json=arguments.json, timeout_s=arguments.timeout)
+        follower = Follower(where, views, as_json=arguments.json, timeout_s=arguments.timeout, places=places)
         try:
             code = follower.run()
         except KeyboardInterrupt:
             if not _asked_to_cancel(views, arguments):
                 return exits.DETACHED
-            views = follower.left_off()
+            places = follower.places
             continue
         if code == exits.FAILED and arguments.pass_exit_code:
             codes = [view.workload.exit_code for view in follower.views.values() if view.workload.exit_code]
