@@ -9,7 +9,8 @@ from tawtin.ports import Journal
 from tests.store.journals import Place, sqlite_place
 from tests.store.postgres_server import Server, running_server
 
-JOURNALS = ("sqlite", "memory", pytest.param("postgres", marks=pytest.mark.postgres))
+DURABLE = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+JOURNALS = (*DURABLE, "memory")
 
 
 @pytest.fixture(scope="session")

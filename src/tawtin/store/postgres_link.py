@@ -191,7 +191,7 @@ class Link:
                 f"something else wrote to the log in `{self.place}`, which is not where this process left it; "
                 "stop the factory and run `tawtin doctor --deep`"
             )
-        if not code or code.startswith("08"):
+        if lost(error):
             return JournalError(
                 f"`{self.place}` cannot be reached ({said}); check the server and the address"
             )
@@ -199,7 +199,7 @@ class Link:
             return JournalError(
                 f"`{self.place}` refuses the login ({said}); check user, password and pg_hba.conf"
             )
-        return JournalError(f"`{self.place}` refused: {said} ({code}); nothing was stored")
+        return JournalError(f"`{self.place}` refused: {said} ({code or type(error).__name__}); nothing was stored")
 
     def _live(self) -> Connection:
         if self._connection is None:
