@@ -123,7 +123,12 @@ class RealFactory:
             except OSError:
                 continue
             if root in words and any(b"launcher" in word for word in words):
-                found["supervisor" if pid in supervised else "launcher"].append(pid)
+                if pid in supervised:
+                    found["supervisor"].append(pid)
+                elif _serves(
+                    pid
+                ):  # else a fork on its way to be something else, which nobody kills on purpose
+                    found["launcher"].append(pid)
         return found
 
     def _supervised(self) -> set[int]:
@@ -294,6 +299,15 @@ def starts_in(text: str) -> Counter[str]:
 
 def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _serves(pid: int) -> bool:
+    """Whether a process waits for requests: the launcher does, and what it forks closes its selector first."""
+    try:
+        opened = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return False
+    return any("eventpoll" in each for each in opened) and any(each.startswith("socket:") for each in opened)
 
 
 def _kill(pid: int) -> None:

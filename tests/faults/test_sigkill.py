@@ -51,14 +51,14 @@ def test_no_kill_loses_repeats_or_double_charges_anything(tmp_path: Path, capsys
         watcher.over.set()
         watcher.join(5)
         accounts = factory.call("GET", "usage")["items"]
-        factory.stop()
         with capsys.disabled():
             print(f"{dict(kills)}, {len(load.acknowledged)} workloads ", end="", flush=True)
         assert kills.total() == ROUNDS
         assert not load.refused
         assert len(load.acknowledged) > ROUNDS // 4
         assert not watcher.overlaps, "two runs of one workload were alive at one time"
-        _nothing_is_lost(load, phases)
+        _nothing_is_lost(factory, load, phases)
+        factory.stop()
         _nothing_ran_twice(factory)
         _journal_is_sound(factory, load, accounts, elapsed_ms)
 
@@ -85,7 +85,7 @@ def _kill_rounds(factory: RealFactory, load: Load, draw: random.Random) -> Count
     return kills
 
 
-def _nothing_is_lost(load: Load, phases: dict[str, str]) -> None:
+def _nothing_is_lost(factory: RealFactory, load: Load, phases: dict[str, str]) -> None:
     lost = {
         name: phases.get(name)
         for name in load.acknowledged
@@ -93,7 +93,8 @@ def _nothing_is_lost(load: Load, phases: dict[str, str]) -> None:
     }
     assert not lost, "acknowledged and not finished once the kills had stopped"
     for name, (_, code) in load.acknowledged.items():
-        assert phases[name] == ("failed" if code else "succeeded"), name
+        want = "failed" if code else "succeeded"
+        assert phases[name] == want, factory.call("GET", f"workloads/{name}/runs")
 
 
 def _nothing_ran_twice(factory: RealFactory) -> None:
