@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tawtin.cli import exits, main, table
+from tawtin.web.route import Route
+from tawtin.web.routes import ROUTES
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "tawtin"
 
@@ -100,7 +102,7 @@ def _fields(cls: ast.ClassDef) -> list[tuple[ast.AnnAssign, str]]:
 def metrics() -> list[Entry]:
     """Prometheus metrics: every call that names one, with the help text beside the name."""
     return [
-        Entry(group="", name=name, description=text)
+        Entry(group="", name=f"{name}_total" if kind.startswith("Counter") else name, description=text)
         for call, kind in _calls()
         if kind.removesuffix("MetricFamily") in {"Counter", "Gauge", "Histogram", "Summary", "Info"}
         for name, text in [_two_strings(call)]
@@ -130,26 +132,24 @@ def exit_codes() -> list[Entry]:
 
 
 def routes() -> list[Entry]:
-    """Routes of the API: every `Route`, with the docstring of its handler."""
-    found: list[Entry] = []
-    for _, tree in _trees("web"):
-        handlers = {
-            node.name: _summary(node)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        }
-        for node in ast.walk(tree):
-            match node:
-                case ast.Call(func=ast.Name(id="Route"), args=[ast.Constant(value=str(path)), handler, *_]):
-                    methods = [
-                        ast.literal_eval(word.value) for word in node.keywords if word.arg == "methods"
-                    ]
-                    verb = " ".join(methods[0]) if methods else "GET"
-                    text = handlers.get(ast.unparse(handler).rpartition(".")[2], "")
-                    found.append(Entry(group="", name=f"{verb} {path}", description=text))
-                case _:
-                    pass
-    return found
+    """Routes of the API, with what their handlers say and the scope that a key needs."""
+    return [
+        Entry(
+            group="",
+            name=f"{route.method} {route.path}",
+            description=_sentence(route.handler.__doc__)
+            and f"{_sentence(route.handler.__doc__)} {_needs(route)}",
+        )
+        for route in ROUTES
+    ]
+
+
+def _sentence(docstring: str | None) -> str:
+    return " ".join((docstring or "").split())
+
+
+def _needs(route: Route) -> str:
+    return f"Scope: {route.scope.value}." if route.scope else "No key."
 
 
 def _trees(folder: str = "") -> Iterator[tuple[Path, ast.Module]]:
@@ -194,9 +194,6 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "api": routes,
 }
 """Page in docs/reference -> what it must contain."""
-
-SOURCES = {"api": "web/app.py", "metrics": "web/metrics.py"}
-"""Where a kind begins, for those whose list would be empty without that module."""
 
 
 def _cell(text: str) -> str:

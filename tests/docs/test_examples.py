@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tawtin.spec import parse_any
 from tests.docs.pages import ROOT, Block, blocks, pages
 
 PAGES = [page for page in pages() if blocks(page.read_text())]
@@ -25,13 +26,14 @@ def test_every_runnable_block_works(page: Path, tmp_path: Path, monkeypatch: pyt
             case "python":
                 run_python(block, names, page)
             case "spec":
-                check_spec(block)
+                check_spec(block, page)
             case kind:
                 pytest.fail(f"{page.name}:{block.line}: a runnable block of an unknown kind `{kind}`")
 
 
-def check_spec(block: Block) -> None:
-    assert block.code.strip()
+def check_spec(block: Block, page: Path) -> None:
+    parsed = parse_any(block.code, f"{page.name}:{block.line}")
+    assert parsed.spec.run.strip()
 
 
 def test_some_page_has_a_runnable_block() -> None:
