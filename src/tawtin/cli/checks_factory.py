@@ -1,0 +1,302 @@
+"""What a factory needs of its own folder: modes of what is secret, port, journal, an engine that runs work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tawtin.cli import target
+from tawtin.cli.checks_machine import Check, fault, ok, warning
+
+if TYPE_CHECKING:
+    from tawtin.bootstrap.settings import Settings
+    from tawtin.engines.local.engine import LocalEngine
+    from tawtin.model.base import Record
+    from tawtin.ports import Journal, Report
+
+RUN_S = 30
+PAGE = 1000
+ROUNDS = 5
+SHOWN = 5
+
+
+def secrets(settings: Settings) -> list[Check]:
+    """That nobody else reads the data folder and the keys in it."""
+    data = Path(settings.data)
+    if not data.exists():
+        return [ok("data folder", f"{data} is made at the first start")]
+    wrong = [
+        f"{path} is {stat.filemode(path.stat().st_mode)}"
+        for path in (data, *sorted(data.glob("*.key")), data / "journal.db")
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+    if wrong:
+        return [fault("data folder", "; ".join(wrong), f"chmod -R go= {data}")]
+    owner = data.stat().st_uid
+    if owner != os.geteuid():
+        mend = f"run as user {owner}, or chown -R {os.geteuid()} {data}"
+        return [fault("data folder", f"{data} belongs to user {owner}, not to {os.geteuid()}", mend)]
+    return [ok("data folder", f"{data}, for user {owner} alone")]
+
+
+def port(settings: Settings) -> list[Check]:
+    """That the port is free, or in use by this factory."""
+    host, number = settings.api.host, settings.api.port
+    if number == 0:
+        return [ok("port", "chosen by the system")]
+    running = running_pid(settings)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as error:
+            if running:
+                return [ok("port", f"{host}:{number} is in use by this factory, process {running}")]
+            reason = (error.strerror or str(error)).lower()
+            holder = _listener(number)
+            who = f" by process {holder}" if holder else ""
+            mend = f"end that process, or choose another port: `port` under [api] in {target.FACTORY}"
+            return [fault("port", f"{host}:{number}: {reason}{who}", mend)]
+    return [ok("port", f"{host}:{number} is free")]
+
+
+def running_pid(settings: Settings) -> str:
+    """The process of this factory if it is up, else nothing."""
+    address = target.read_address(str(Path(settings.data, "address.json")))
+    pid = address.get("pid", "")
+    return pid if pid.isdecimal() and Path("/proc", pid).exists() else ""
+
+
+def _listener(number: int) -> str:
+    """`pid (name)` of the process that listens on a port, as far as this user may see."""
+    inodes: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table, encoding="ascii") as lines:
+            for line in list(lines)[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == number:
+                    inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(each) in inodes for each in (process / "fd").iterdir()):
+                return f"{process.name} ({(process / 'comm').read_text().strip()})"
+        except OSError:
+            continue
+    return ""
+
+
+def engine(settings: Settings) -> list[Check]:
+    """That the engine runs `true`: launcher, supervisor, sandbox and accounting, in a folder of its own."""
+    import msgspec
+
+    from tawtin.engines.local.engine import LocalEngine
+    from tawtin.store.artifacts import BlobArtifacts
+    from tawtin.store.blobs import LocalBlobs
+
+    with tempfile.TemporaryDirectory(prefix="tawtin-doctor-", ignore_cleanup_errors=True) as folder:
+        blobs = LocalBlobs(Path(folder, "artifacts"))
+        local = msgspec.structs.replace(
+            settings.local, root=str(Path(folder, "engine")), gpus_real=False, gpus_declared=()
+        )
+        try:
+            tried = LocalEngine(local, BlobArtifacts(blobs))
+            news = threading.Event()
+            tried.open(news.set)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the operator has to know
+            return [
+                fault("engine", f"it does not start: {error}", "mend what the message names, and look again")
+            ]
+        try:
+            began = time.monotonic()
+            report = _try_run(tried, news)
+            took_ms = int((time.monotonic() - began) * 1000)
+        finally:
+            tried.retire_launcher()
+            tried.close()
+        isolated = tried.isolated()
+    if report is None:
+        return [
+            fault(
+                "engine",
+                f"a run of `true` was not over after {RUN_S} s",
+                "look at its processes: ps -ef --forest",
+            )
+        ]
+    if report.exit_code != 0:
+        said = f"a run of `true` ended as {report.cause}: {report.message}"
+        return [fault("engine", said, "mend what the message names, and look again")]
+    return [
+        ok("engine", f"a run of `true` took {took_ms} ms, {'sandboxed' if isolated else 'WITHOUT a sandbox'}")
+    ]
+
+
+def _try_run(tried: LocalEngine, news: threading.Event) -> Report | None:
+    from tawtin.model.resources import Demand, Shape, Slot
+    from tawtin.model.workload import WorkloadSpec
+    from tawtin.ports import RunOrder
+
+    shape = Shape(cpus_milli=100, memory_mib=64)
+    node = tried.nodes()[0].name
+    tried.ensure(
+        RunOrder(
+            run="wl-doctor.1",
+            workload="wl-doctor",
+            tenant="doctor",
+            tenant_number=1,
+            epoch=1,
+            spec=WorkloadSpec(
+                name="doctor", run="true", demand=Demand(options=(shape,)), max_duration_ms=RUN_S * 1000
+            ),
+            shape=shape,
+            slots=(Slot(node=node),),
+        )
+    )
+    until = time.monotonic() + RUN_S
+    while time.monotonic() < until:
+        for report in tried.reports():
+            if report.ended_ms is not None:
+                return report
+        news.wait(0.2)
+        news.clear()
+    return None
+
+
+# --- the journal -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(settings: Settings) -> Generator[Journal]:
+    """The journal, for reading; the factory may be up meanwhile."""
+    from tawtin.bootstrap.wire import journal_url
+    from tawtin.store.open import open_journal
+    from tawtin.store.sqlite import SqliteJournal
+
+    url = journal_url(settings)
+    path = url.removeprefix("sqlite://")
+    journal = SqliteJournal(path, read_only=True) if path != url else open_journal(url)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def journal(settings: Settings) -> list[Check]:
+    """That the journal can be read."""
+    if not settings.store.journal and not Path(settings.data, "journal.db").exists():
+        return [ok("journal", "is made at the first start")]
+    try:
+        with _opened(settings) as opened:
+            head = opened.head()
+            rows = sum(1 for _ in opened.live())
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator has to know
+        return [
+            fault(
+                "journal", f"it cannot be read: {error}", "restore a backup, or mend what the message names"
+            )
+        ]
+    return [ok("journal", f"{head.size} entries, {rows} live records, root {head.root.hex()[:16]}...")]
+
+
+def deep(settings: Settings) -> list[Check]:
+    """That the Merkle root follows from the entries, and every row from the events."""
+    if not settings.store.journal and not Path(settings.data, "journal.db").exists():
+        return [ok("journal, deep", "nothing was kept yet")]
+    found: list[Check] = []
+    try:
+        for _ in range(ROUNDS):
+            with _opened(settings) as opened:
+                found, moved = _compared(settings, opened)
+            if not moved or all(check.state == "ok" for check in found):
+                break
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator has to know
+        return [
+            fault(
+                "journal, deep",
+                f"it cannot be replayed: {error}",
+                "restore a backup; keep this one for a look",
+            )
+        ]
+    return found
+
+
+def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
+    """Checks, and whether the factory wrote meanwhile, so that a difference may be no fault."""
+    from tawtin.bootstrap.wire import site_of
+    from tawtin.core.chain import Chain
+    from tawtin.core.fold import fold
+    from tawtin.core.state import State
+    from tawtin.model.events import decode_entry
+    from tawtin.runtime.rows import KINDS, decode, rows_of
+
+    head = opened.head()
+    chain, state = Chain(), State(site_of(settings))
+    wanted: dict[tuple[str, str], bytes] = {}
+    for start in range(0, head.size, PAGE):
+        bodies = opened.events(start, min(PAGE, head.size - start))
+        chain = chain.extended(bodies)
+        for body in bodies:
+            fold(state, decode_entry(body))
+        changed: dict[tuple[str, str], Record | None] = state.take_changed()
+        for row in rows_of(changed):
+            wanted[row.kind, row.id] = hashlib.sha256(row.body).digest() if row.body else b""
+    if chain.size != head.size or chain.root() != head.root:
+        said = f"the entries give {chain.root().hex()[:16]}..., the journal says {head.root.hex()[:16]}..."
+        mend = "entries were changed after they were written: restore a backup, and find out who could write there"
+        return [fault("merkle root", said, mend)], False
+    wrong: list[str] = []
+    compared = 0
+    for (kind, name), digest in wanted.items():
+        if kind == "idempotency" or kind not in KINDS:
+            continue
+        compared += 1
+        body = opened.get(kind, name)
+        held = hashlib.sha256(rows_of({(kind, name): decode(kind, body)})[0].body).digest() if body else b""
+        if held != digest:
+            wrong.append(f"{kind} {name}")
+    moved = opened.events(head.size, 1) != []
+    root = ok("merkle root", f"{head.size} entries give {head.root.hex()}")
+    if wrong:
+        shown = ", ".join(wrong[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
+        mend = "rows were changed beside the log, or prices or pauses in the settings are others than were in force then"
+        return [
+            root,
+            fault("state from events", f"{len(wrong)} of {compared} records differ: {shown}", mend),
+        ], moved
+    return [root, ok("state from events", f"{compared} records, all as the events say")], moved
+
+
+def listening(settings: Settings) -> list[Check]:
+    """Whether the factory is up and answers."""
+    address = target.read_address(str(Path(settings.data, "address.json")))
+    pid = running_pid(settings)
+    if not address or not pid:
+        return [warning("factory", "it is not up", "tawtin up")]
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{address['url']}/readyz", timeout=5) as answer:
+            said = answer.read(200).decode(errors="replace").strip()
+            return [ok("factory", f"up at {address['url']}, process {pid}: {said}")]
+    except (OSError, urllib.error.HTTPError) as error:
+        return [
+            fault(
+                "factory",
+                f"process {pid} at {address['url']} says: {error}",
+                "look at its log: data/factory.log",
+            )
+        ]
+
+
+CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (secrets, port, journal, engine, listening)
+"""Checks of one factory's folder."""
