@@ -199,7 +199,9 @@ class Link:
             return JournalError(
                 f"`{self.place}` refuses the login ({said}); check user, password and pg_hba.conf"
             )
-        return JournalError(f"`{self.place}` refused: {said} ({code or type(error).__name__}); nothing was stored")
+        return JournalError(
+            f"`{self.place}` refused: {said} ({code or type(error).__name__}); nothing was stored"
+        )
 
     def _live(self) -> Connection:
         if self._connection is None:

@@ -38,7 +38,8 @@ COUNT_EVENTS: Final = "SELECT coalesce(max(seq) + 1, 0) FROM events"
 """How long the log is by its last entry; must equal the head's size."""
 
 LIVE_RECORDS: Final = """
-SELECT kind, id, tenant, phase, parent, body FROM records WHERE live = 1 AND kind = ? ORDER BY id
+SELECT kind, id, tenant, phase, parent, body FROM records INDEXED BY records_live
+WHERE live = 1 AND kind = ? ORDER BY id
 """
 """The records of one kind that are loaded into memory at start."""
 
@@ -51,44 +52,54 @@ EVENTS: Final = "SELECT body FROM events WHERE seq >= ? AND seq < ? ORDER BY seq
 SECRETS: Final = "SELECT name, value FROM secrets WHERE workload = ?"
 """The secret values of one workload."""
 
-PURGE_IDEMPOTENCY: Final = "DELETE FROM records WHERE kind = 'idempotency' AND phase != '' AND phase < ?"
+PURGE_IDEMPOTENCY: Final = """
+DELETE FROM records INDEXED BY records_phase WHERE kind = 'idempotency' AND phase != '' AND phase < ?
+"""
 """Forget idempotency keys that are older than anybody repeats a request."""
 
 
 def list_records(query: Query) -> tuple[str, list[str | int]]:
     """Return the statement and its parameters for one page of `query`: bodies, ids descending.
 
-    Terms are written so that exactly one index fits: the parent's, else the tenant's, else the phase's (one
-    page of each phase, merged), else that of live records, else the key. Literal terms such as `tenant != ''`
-    admit a partial index, a `+` before a column keeps its index out.
+    The index is named, as SQLite guesses wrong without statistics: the parent's, else the tenant's, else the phase's
+    (one page of each phase, merged), else that of live records, else the key. Literal terms such as `tenant != ''` are
+    what admits a partial index.
     """
-    where, values = ["kind = ?"], list[str | int]([query.kind])
+    where, values, index = ["kind = ?"], list[str | int]([query.kind]), ""
     if query.parent:
         where.append("parent = ? AND parent != ''")
         values.append(query.parent)
+        index = "records_parent"
     if query.tenant:
-        where.append("+tenant = ?" if query.parent else "tenant = ? AND tenant != ''")
+        where.append("tenant = ? AND tenant != ''")
         values.append(query.tenant)
+        index = index or "records_tenant"
     if query.before:
         where.append("id < ?")
         values.append(query.before)
-    by_phase = bool(query.phases) and not query.parent and not query.tenant
     if query.live is not None:
-        other = query.parent or query.tenant or query.phases
-        where.append(f"{'+' if other else ''}live = {int(query.live)}")
-    if query.phases and not by_phase:
-        where.append(f"+phase IN ({', '.join('?' * len(query.phases))})")
+        where.append(f"live = {int(query.live)}")
+    if query.phases and not index:
+        return _merged(where, values, query)
+    if query.phases:
+        where.append(f"phase IN ({', '.join('?' * len(query.phases))})")
         values += query.phases
-    if not by_phase:
-        return _page("body", " AND ".join(where)), [*values, query.limit]
-    where.append("phase = ? AND phase != ''")
-    one = f"SELECT * FROM ({_page('id, body', ' AND '.join(where))})"  # noqa: S608 - of constants alone
+    elif query.live:
+        index = index or "records_live"
+    return _page("body", index, where), [*values, query.limit]
+
+
+def _merged(where: list[str], values: list[str | int], query: Query) -> tuple[str, list[str | int]]:
+    """One page of each phase from its own range of the index, and of those the newest."""
     phases = sorted(set(query.phases))
-    merged = " UNION ALL ".join([one] * len(phases))
+    page = _page("id, body", "records_phase", [*where, "phase = ? AND phase != ''"])
+    one = f"SELECT * FROM ({page})"  # noqa: S608 - of constants alone
     each = [value for phase in phases for value in (*values, phase, query.limit)]
-    statement = f"SELECT body FROM ({merged}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - of constants alone
-    return statement, [*each, query.limit]
+    parts = " UNION ALL ".join([one] * len(phases))
+    return f"SELECT body FROM ({parts}) ORDER BY id DESC LIMIT ?", [*each, query.limit]  # noqa: S608 - of constants alone
 
 
-def _page(columns: str, where: str) -> str:
-    return f"SELECT {columns} FROM records WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - the same
+def _page(columns: str, index: str, where: list[str]) -> str:
+    by = f"INDEXED BY {index}" if index else "NOT INDEXED"
+    terms = " AND ".join(where)
+    return f"SELECT {columns} FROM records {by} WHERE {terms} ORDER BY id DESC LIMIT ?"  # noqa: S608 - of constants alone
