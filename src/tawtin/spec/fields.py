@@ -107,7 +107,9 @@ _NOT_MOUNTED: Final = (
     "buckets and storage objects are not mounted; upload the data once with `tawtin artifacts` and write its "
     "`sha256:...` id, or a local path"
 )
-_NOT_CLONED: Final = "repositories are not cloned for you; write a local folder, or `git clone` in `setup` with `network: true`"
+_NOT_CLONED: Final = (
+    "repositories are not cloned for you; write a local folder, or clone in `setup` with `network: true`"
+)
 
 
 class _Recovery:

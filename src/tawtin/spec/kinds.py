@@ -231,7 +231,8 @@ class MapOf:
             if isinstance(value, Scalar) and value.null:
                 if self.null and key.text not in reading.overridden:
                     reading.bad(at, self.null.format(key=key.text))
-                found[key.text] = None
+                else:
+                    found[key.text] = None
                 continue
             one = self.kind.read(value, at, reading)
             if not isinstance(one, Bad):
