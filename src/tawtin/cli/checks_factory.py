@@ -182,8 +182,8 @@ def _opened(settings: Settings) -> Generator[Journal]:
     from tawtin.store.sqlite import SqliteJournal
 
     url = journal_url(settings)
-    path = url.removeprefix("sqlite://")
-    journal = SqliteJournal(path, read_only=True) if path != url else open_journal(url)
+    path = url.removeprefix("sqlite:///")
+    journal = SqliteJournal(Path("/", path), read_only=True) if path != url else open_journal(url)
     try:
         yield journal
     finally:
@@ -267,7 +267,9 @@ def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
     root = ok("merkle root", f"{head.size} entries give {head.root.hex()}")
     if wrong:
         shown = ", ".join(wrong[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
-        mend = "rows were changed beside the log, or prices or pauses in the settings are others than were in force then"
+        mend = (
+            "rows were changed beside the log, or prices or pauses are set to others than were in force then"
+        )
         return [
             root,
             fault("state from events", f"{len(wrong)} of {compared} records differ: {shown}", mend),
@@ -281,21 +283,25 @@ def listening(settings: Settings) -> list[Check]:
     pid = running_pid(settings)
     if not address or not pid:
         return [warning("factory", "it is not up", "tawtin up")]
-    import urllib.error
-    import urllib.request
+    from http.client import HTTPConnection, HTTPException
+    from urllib.parse import urlsplit
 
+    connection = HTTPConnection(urlsplit(address["url"]).netloc, timeout=5)
     try:
-        with urllib.request.urlopen(f"{address['url']}/readyz", timeout=5) as answer:
-            said = answer.read(200).decode(errors="replace").strip()
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        said = f"{answer.status} {answer.read(200).decode(errors='replace').strip()}"
+        if answer.status == 200:
             return [ok("factory", f"up at {address['url']}, process {pid}: {said}")]
-    except (OSError, urllib.error.HTTPError) as error:
-        return [
-            fault(
-                "factory",
-                f"process {pid} at {address['url']} says: {error}",
-                "look at its log: data/factory.log",
-            )
-        ]
+    except (OSError, HTTPException) as error:
+        said = str(error)
+    finally:
+        connection.close()
+    return [
+        fault(
+            "factory", f"process {pid} at {address['url']} says: {said}", "look at its log: data/factory.log"
+        )
+    ]
 
 
 CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (secrets, port, journal, engine, listening)
