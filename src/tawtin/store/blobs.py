@@ -19,7 +19,7 @@ from typing import IO, Final
 from tawtin.ports import BlobError
 from tawtin.store.digests import Checked, hex_of
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TMP: Final = "tmp"
 _DRAFT_AGE_S: Final = 60
 """Younger drafts may belong to a writer that has not locked them yet."""

@@ -91,7 +91,7 @@ class SqliteJournal:
             except (sqlite3.Error, OverflowError) as error:
                 self._roll_back()
                 failure = explain(error, self._path)
-                if not failure.full and getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR_"):
+                if getattr(error, "sqlite_errorname", "").endswith("FSYNC"):
                     self._broken = str(failure)
                 raise failure from error
             except BaseException:

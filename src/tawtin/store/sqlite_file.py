@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ def migrate(connection: sqlite3.Connection, steps: tuple[Migration, ...], place:
 def explain(error: Exception, path: Path) -> JournalError:
     """Put an error of SQLite into words: what it means for the file at `path`, and what to do."""
     code = getattr(error, "sqlite_errorname", "") or ""
-    if code == "SQLITE_FULL" or (code.startswith("SQLITE_IOERR") and _no_space(path.parent)):
+    if code == "SQLITE_FULL" or (code.startswith("SQLITE_IOERR") and _no_space(path)):
         return JournalError(
             f"no space is left for `{path}`; nothing was stored: free some, and it goes on by itself",
             full=True,
@@ -129,13 +130,17 @@ def explain(error: Exception, path: Path) -> JournalError:
     return JournalError(f"`{path}` could not be used: {error} ({code or type(error).__name__})")
 
 
-def _no_space(folder: Path) -> bool:
-    """Whether a small file no longer fits: SQLite tells a quota that is used up as any failure to write."""
+def _no_space(path: Path) -> bool:
+    """Whether a little more no longer fits: SQLite tells a used-up quota or file size limit as any failure to write."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    files = [file for file in (path, path.with_name(f"{path.name}-wal")) if file.exists()]
+    if limit != resource.RLIM_INFINITY and any(file.stat().st_size + _PROBE_BYTES > limit for file in files):
+        return True
     try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
             os.posix_fallocate(probe.fileno(), 0, _PROBE_BYTES)
     except OSError as error:
-        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
     return False
 
 
