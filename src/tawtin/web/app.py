@@ -58,11 +58,10 @@ class App:
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:
             by_path.setdefault(route.path, {})[route.method] = route
+        resources = {path: _Resource(self, path, methods) for path, methods in by_path.items()}
+        self._plain = {path: resource for path, resource in resources.items() if "{" not in path}
         self._router = Router(
-            [
-                StarletteRoute(path, endpoint=_Resource(self, path, methods))
-                for path, methods in by_path.items()
-            ],
+            [StarletteRoute(path, endpoint=resource) for path, resource in resources.items()],
             redirect_slashes=False,
             default=_Resource(self, _NOWHERE, {}),
         )
@@ -70,7 +69,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._router(scope, receive, send)
+            await self._plain.get(scope["path"], self._router)(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
@@ -145,18 +144,16 @@ class _Resource:
                 request_id=request_id,
             )
             if route is None:
-                raise self._no_route(method)
+                return _as_problem(self._no_route(method)), None
             actor = self._caller(route, exchange, scope)
             exchange.query = query_of(route.query, scope["query_string"])
             return await route.handler(exchange), actor
         except Gone:
             raise
-        except Exception as error:  # noqa: BLE001 - the caller gets a problem, the log gets the rest
-            problem, headers = problem_of(error)
-            if problem.status == 500:
-                log.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
-            found = answer(problem, status=problem.status, headers=headers)
-            found.media = MEDIA
+        except Exception as error:
+            found = _as_problem(error)
+            if found.status == 500:
+                log.exception("request %s failed", request_id, extra={"request_id": request_id})
             return found, actor
 
     def _no_route(self, method: str) -> HttpError:
@@ -218,3 +215,10 @@ class _Resource:
                 "client": client[0] if client else "",
             },
         )
+
+
+def _as_problem(error: Exception) -> Answer:
+    problem, headers = problem_of(error)
+    found = answer(problem, status=problem.status, headers=headers)
+    found.media = MEDIA
+    return found
