@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from tawtin.cli import exits, main, table
+from tawtin.spec import json_schema
 from tawtin.web.route import Route
 from tawtin.web.routes import ROUTES
 
@@ -144,6 +146,20 @@ def routes() -> list[Entry]:
     ]
 
 
+def spec() -> list[Entry]:
+    """Every field of a spec, those inside others by their path; other spellings of a field are left out."""
+    return list(_properties(json_schema(), ""))
+
+
+def _properties(schema: dict[str, Any], parent: str) -> Iterator[Entry]:
+    for name, field in cast("dict[str, dict[str, Any]]", schema.get("properties", {})).items():
+        if field.get("deprecated"):
+            continue
+        yield Entry(group="", name=f"{parent}{name}", description=str(field.get("description", "")))
+        for form in cast("list[dict[str, Any]]", field.get("anyOf", [field])):
+            yield from _properties(form, f"{parent}{name}.")
+
+
 def _sentence(docstring: str | None) -> str:
     return " ".join((docstring or "").split())
 
@@ -189,6 +205,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "errors": errors,
     "settings": settings,
     "metrics": metrics,
+    "spec": spec,
     "cli": verbs,
     "exit-codes": exit_codes,
     "api": routes,
