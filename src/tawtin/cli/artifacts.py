@@ -62,7 +62,7 @@ def list_(arguments: argparse.Namespace) -> int:
             each.id[: len("sha256:") + 12],
             output.clean(each.name),
             output.size(each.size_bytes),
-            str(each.files),
+            str(each.files or "-"),
             each.data_class,
             each.origin or "-",
             output.moment(each.created_ms),

@@ -232,7 +232,7 @@ def deep(settings: Settings) -> list[Check]:
 def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
     """Checks, and whether the factory wrote meanwhile, so that a difference may be no fault."""
     from tawtin.bootstrap.wire import site_of
-    from tawtin.core.chain import Chain
+    from tawtin.core.chain import Chain, leaf_hash
     from tawtin.core.fold import fold
     from tawtin.core.state import State
     from tawtin.model.events import decode_entry
@@ -243,7 +243,7 @@ def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
     wanted: dict[tuple[str, str], bytes] = {}
     for start in range(0, head.size, PAGE):
         bodies = opened.events(start, min(PAGE, head.size - start))
-        chain = chain.extended(bodies)
+        chain = chain.extended(map(leaf_hash, bodies))
         for body in bodies:
             fold(state, decode_entry(body))
         changed: dict[tuple[str, str], Record | None] = state.take_changed()

@@ -251,4 +251,4 @@ def _ending(view: WorkloadView) -> str:
         if view.run.cost_minor:
             parts.append(f"- {output.amount(view.run.cost_minor, view.run.rate.currency)}")
     parts += [f"\n   output {kept.name}: tawtin artifacts get {kept.artifact}" for kept in workload.outputs]
-    return " ".join(parts)
+    return " ".join(parts).replace(" \n", "\n")

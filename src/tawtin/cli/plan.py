@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tawtin.cli import exits, output, session
 from tawtin.spec import Job, Parsed, Resources, SpecError, parse_any, parse_job
 
 if TYPE_CHECKING:
     from tawtin.model.views import PlanView, WhoAmI
 
-NOT_YET_UPLOADED = "sha256:" + "0" * 64
-"""Stands for a folder that is uploaded only after the plan was agreed to; a plan does not look into artifacts."""
 SPEC_BYTES_MAX = 4 << 20
 
 
@@ -67,9 +67,11 @@ def _fault(error: SpecError) -> exits.Fault:
 
 
 def plan_body(parsed: Parsed) -> bytes:
-    """Return the body that asks for a plan, before anything is uploaded."""
-    mounts = dict.fromkeys((path for path, _ in parsed.mounts_local), NOT_YET_UPLOADED)
-    return parsed.body(workdir=NOT_YET_UPLOADED if parsed.workdir_local else "", mounts=mounts)
+    """Return the body that asks for a plan: without the folders that are uploaded only after it was agreed to."""
+    here = {path for path, _ in parsed.mounts_local}
+    there = {path: artifact for path, artifact in parsed.job.file_mounts.items() if path not in here}
+    workdir = "" if parsed.workdir_local is not None else parsed.job.workdir
+    return msgspec.structs.replace(parsed.job, workdir=workdir, file_mounts=there).to_json()
 
 
 def words(parsed: Parsed, view: PlanView, who: WhoAmI) -> list[str]:
@@ -100,16 +102,16 @@ def words(parsed: Parsed, view: PlanView, who: WhoAmI) -> list[str]:
 
 def _price(view: PlanView, nodes: int) -> str:
     rate, shape = view.rate, view.shape
+    if shape is None:
+        return "known when it has a place"
     parts: list[str] = []
-    if shape and shape.gpus:
+    if shape.gpus:
         parts.append(
             f"{output.amount(rate.minor_per_gpu_hour * shape.gpus * nodes, rate.currency)} an hour for GPUs"
         )
-    if shape and (rate.minor_per_cpu_hour or not parts):
+    if rate.minor_per_cpu_hour or not parts:
         hourly = rate.minor_per_cpu_hour * shape.cpus_milli * nodes // 1000
         parts.append(f"{output.amount(hourly, rate.currency)} an hour for processors")
-    if not parts:
-        parts.append(f"{output.amount(rate.minor_per_cpu_hour, rate.currency)} a processor hour")
     if view.cost_minor_max is None:
         return " + ".join(parts) + "; no limit, as the spec has no max_duration"
     return " + ".join(parts) + f"; at most {output.amount(view.cost_minor_max, rate.currency)}"

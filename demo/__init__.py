@@ -1,0 +1,1 @@
+"""The demonstration: a factory in Casablanca that does real work, is killed, and loses nothing. `make demo`."""

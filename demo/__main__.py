@@ -1,0 +1,66 @@
+"""`python -m demo`: tells the story, prints a table of claims, and writes it to demo-summary.json.
+
+On a terminal the factory is left up. Without one, everything that was started is ended. The exit code is 0 only if
+every claim holds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from demo.claims import Claims, interactive, say
+from demo.factory import DemoError, Factory
+from demo.story import STEPS
+
+SUMMARY = Path("demo-summary.json")
+SECONDS_MAX = 90
+
+
+def main() -> int:
+    os.chdir(Path(__file__).parents[1])
+    began = time.monotonic()
+    factory = Factory(Path(tempfile.mkdtemp(prefix="tawtin-demo-")))
+    claims = Claims()
+    if shutil.which("bwrap") is None:
+        print(
+            "bubblewrap is missing: nothing keeps runs apart here, so the factory takes its owner's work alone"
+        )
+        print("mend: apt-get install bubblewrap")
+    try:
+        for step in STEPS:
+            step(factory, claims)
+    except DemoError as error:
+        claims.check("the story was told to its end", want="yes", got=str(error)[:200], see="python -m demo")
+    except KeyboardInterrupt:
+        claims.check("the story was told to its end", want="yes", got="interrupted", see="python -m demo")
+    stays = interactive() and not claims.failed
+    address = factory.address()["url"] if stays else ""
+    if not stays:
+        factory.end()
+        left = factory.processes()
+        claims.check("processes left behind", want=0, got=len(left), see="ps -ef")
+        if claims.failed:
+            print(f"the factory's folder is kept: {factory.folder}")
+        else:
+            factory.remove()
+    took = time.monotonic() - began
+    claims.check("the whole story took", want=f"below {SECONDS_MAX} s", got=f"{took:.1f} s", ok=took < SECONDS_MAX,
+                 see="python -m demo")  # fmt: skip
+    say("what was claimed")
+    print(claims.table())
+    claims.write(SUMMARY)
+    print(f"\n{len(claims.made) - claims.failed} of {len(claims.made)} claims hold; also in {SUMMARY}")
+    if stays:
+        print(
+            f"the factory is still up at {address}; use it: export TAWTIN_HOME={factory.folder}; tawtin ps --all"
+        )
+    return 1 if claims.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
