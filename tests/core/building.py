@@ -44,7 +44,7 @@ class Factory:
 
     def tenant(
         self, id: str = "lab", *, quota: Quota | None = None, residency: Residency | None = None
-    ) -> None:  # noqa: A002
+    ) -> None:
         self.tell(
             TenantPut(
                 tenant=Tenant(id=id, quota=quota or Quota(), residency=residency or Residency(), network=True)
@@ -76,7 +76,7 @@ class Factory:
             )
         )
 
-    def submit(self, id: str, spec: WorkloadSpec, tenant: str = "lab") -> Workload:  # noqa: A002
+    def submit(self, id: str, spec: WorkloadSpec, tenant: str = "lab") -> Workload:
         workload = Workload(
             id=id, tenant=tenant, spec=spec, digest="d", submitted_ms=self.now_ms, queued_ms=self.now_ms
         )

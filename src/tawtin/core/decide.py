@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from tawtin.core import meter, preempt, reserve
+from tawtin.core import meter, reserve
 from tawtin.core.feasible import DemandClass, Option
 from tawtin.core.pack import Place, Reserved, Room
-from tawtin.core.preempt import Claimant
+from tawtin.core.preempt import Ousters
 from tawtin.core.queues import Groups, Key
 from tawtin.core.share import Holding, share
 from tawtin.core.state import State, stop_grace_ms
@@ -33,7 +33,7 @@ from tawtin.model.resources import NodeHealth, Placement
 from tawtin.model.tenant import Quota, Tenant
 from tawtin.model.workload import Workload
 
-OUSTINGS_MAX: Final = 64
+OUSTINGS_MAX: Final = 16
 """Workloads that others are ousted for in one pass; the next pass goes on."""
 
 Head = tuple[Key, int, DemandClass, list[Key]]
@@ -124,6 +124,10 @@ class _Pass:
         self.placements: list[Placement] = []
         self.stops: list[Stop] = []
         self.reservations: list[Reservation] = []
+        self.no_room: dict[Option, None] = {}
+        """Options without room now, whatever is reserved."""
+        self.no_victims: dict[Option, None] = {}
+        """Options that nobody can be ousted for, at this priority or a lower one."""
         self.blocked: dict[DemandClass, None] = {}
         """Classes without room for any option."""
         self.unoustable: dict[DemandClass, None] = {}
@@ -135,9 +139,8 @@ class _Pass:
         self.leaving = dict(state.stopping)
         self.ousted_for = 0
         self.extra = self._line_up(also)
-        self._victims_at: int | None = None
-        self._victims: dict[str, None] = {}
-        self._oustable: list[str] = []
+        self.ousters: Ousters | None = None
+        """For the present priority, once anybody was looked for."""
 
     def run(self) -> Decision:
         """Go through the steps of the module's docstring."""
@@ -211,6 +214,7 @@ class _Pass:
     def _heads(self, lines: Groups, extra: Groups, *, ousting: bool) -> list[Head]:
         """The first of each group of a tenant that is not known to be blocked, as a heap."""
         heads: list[Head] = []
+        ousting = ousting and self.ousted_for < OUSTINGS_MAX
         kept, blocked, hopeless = self.pools_kept, self.blocked, self.hopeless
         for demand_class, line in lines.items():
             if demand_class in hopeless:
@@ -257,7 +261,12 @@ class _Pass:
         )
 
     def _could(self, demand_class: DemandClass) -> bool:
-        return any(self.room.could(option) for option in demand_class.options)
+        for option in demand_class.options:
+            if option not in self.no_room:
+                if self.room.could(option):
+                    return True
+                self.no_room[option] = None
+        return False
 
     # --- one workload ---------------------------------------------------------------------------------------------
 
@@ -272,6 +281,8 @@ class _Pass:
         if demand_class not in self.blocked:
             ends_ms = self.now_ms + demand_class.lasts_ms
             for option in options:
+                if option in self.no_room:
+                    continue
                 places = self.room.find(option, ends_ms)
                 if places is not None:
                     self._place(workload, option, places, ends_ms)
@@ -280,10 +291,10 @@ class _Pass:
             if whole:
                 self.blocked[demand_class] = None
         if ousting and demand_class not in self.unoustable and self.ousted_for < OUSTINGS_MAX:
-            for option in options:
-                if self._oust(workload, option, priority):
-                    purse.take(option)
-                    return True
+            taken = self._oust_for(workload, options, priority)
+            if taken is not None:
+                purse.take(taken)
+                return True
             if whole:
                 self.unoustable[demand_class] = None
         if demand_class.pool not in self.pools_kept:
@@ -326,14 +337,22 @@ class _Pass:
         """Whether runs of lower priority could be stopped, or some stop already whose room could be promised."""
         if not self.state.site.preemption:
             return False
-        return bool(self.leaving) or any(each < priority for each in self.state.victims)
+        return bool(self.leaving) or any(each < priority for each in self.state.levels)
+
+    def _oust_for(self, workload: str, options: list[Option], priority: int) -> Option | None:
+        """The first of `options` that others were stopped for, or None."""
+        for option in options:
+            if option not in self.no_victims:
+                if self._oust(workload, option, priority):
+                    return option
+                self.no_victims[option] = None
+        return None
 
     def _oust(self, workload: str, option: Option, priority: int) -> bool:
         """Stop others so that `option` can start, and keep the nodes for it."""
-        self._find_victims(priority)
-        claimant = Claimant(victims=self._victims, leaving=self.leaving, state=self.state, now_ms=self.now_ms)
-        nodes = list(self.room.places) if option.nodes > 1 else self._oustable
-        found = preempt.oust(self.room, option, claimant, nodes)
+        if self.ousters is None or self.ousters.priority != priority:
+            self.ousters = Ousters(self.room, priority, self.leaving, self.now_ms)
+        found = self.ousters.oust(option)
         if found is None:
             return False
         start_ms = self.now_ms
@@ -341,7 +360,6 @@ class _Pass:
             for held in victims:
                 if held.run not in self.leaving:
                     self._stop(held.run, Cause.PREEMPTED, workload)
-                    self._victims.pop(held.run, None)
                 start_ms = max(start_ms, self.leaving[held.run])
             start_ms = max(start_ms, spare.start_ms)
         for _, _, _, place, _, spare in found:
@@ -349,22 +367,6 @@ class _Pass:
         self.ousted_for += 1
         self._note(workload, start_ms, [place.name for _, _, _, place, _, _ in found], ousting=True)
         return True
-
-    def _find_victims(self, priority: int) -> None:
-        """Runs below `priority` that may be ousted, and the nodes where they or leaving runs are."""
-        if self._victims_at == priority:
-            return
-        state = self.state
-        self._victims_at = priority
-        self._victims = {
-            run: None
-            for level in sorted(state.victims)
-            if level < priority
-            for run in state.victims[level]
-            if run not in self.leaving
-        }
-        names = {slot.node for run in (*self._victims, *self.leaving) for slot in state.runs[run].slots}
-        self._oustable = sorted(names)
 
     # --- tenants --------------------------------------------------------------------------------------------------
 

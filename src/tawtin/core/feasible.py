@@ -41,12 +41,13 @@ class DemandClass:
 
     __slots__ = ("demand", "lasts_ms", "members", "nodes", "options", "pool", "step", "work")
 
-    def __init__(self, demand: Demand, step: int, site: Site) -> None:
+    def __init__(self, demand: Demand, step: int, options: tuple[Option, ...]) -> None:
         self.demand = demand
         self.step = step
         self.lasts_ms = _STEP_MS << step
         self.nodes = demand.nodes
-        self.options = tuple(Option(shape, demand.nodes, site) for shape in demand.options)
+        self.options = options
+        """The same objects for all classes of one demand."""
         self.pool = pool_of(demand.options[0])
         self.work = demand.nodes * (demand.options[0].gpus or demand.options[0].cpus_milli) * self.lasts_ms
         """What one member takes of its pool: GPUs, or milli-processors where it takes none, times milliseconds."""
@@ -59,6 +60,11 @@ def _dearest(shape: Shape, site: Site) -> str:
         return shape.gpu_model if shape.gpus else ""
     prices = site.minor_per_gpu_hour
     return max(sorted(prices), key=lambda model: prices[model], default=ANY_MODEL)
+
+
+def options_of(demand: Demand, site: Site) -> tuple[Option, ...]:
+    """What deciding needs of a demand's options."""
+    return tuple(Option(shape, demand.nodes, site) for shape in demand.options)
 
 
 def pool_of(shape: Shape) -> str:

@@ -233,7 +233,7 @@ def _run_ended(state: State, event: RunEnded, at_ms: int) -> None:
         version=run.version + 1,
     )
     _charge(state, done)
-    state.release(run, workload)
+    state.release(run)
     del state.runs[run.id]
     del state.run_of[workload.id]
     state.changed["run", run.id] = done

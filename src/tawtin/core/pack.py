@@ -12,7 +12,7 @@ from bisect import insort
 from collections.abc import Iterable
 
 from tawtin.core.feasible import Option
-from tawtin.core.seats import Held, Seat, lowest
+from tawtin.core.seats import PROTECTED, Held, Seat, lowest
 from tawtin.model.resources import Slot
 
 Amounts = tuple[int, int, int]
@@ -42,6 +42,12 @@ class Reserved:
             and option.memory <= self.memory
             and option.disk <= self.disk
         )
+
+    def less(self, option: Option) -> Reserved:
+        """A copy without one rank of `option`."""
+        copy = Reserved(self.start_ms, gpus=self.gpus, cpus=self.cpus, memory=self.memory, disk=self.disk)
+        copy.take(option)
+        return copy
 
     def take(self, option: Option) -> None:
         """Give one rank of `option` its part of what is spare."""
@@ -135,7 +141,7 @@ class Room:
             kept.take(option)
         indices = lowest(place.mask, option.gpus)
         slot = Slot(node=place.name, gpus=indices)
-        held = Held(run, option.shape, slot, ends_ms)
+        held = Held(run, option.shape, slot, end_ms=ends_ms, level=PROTECTED, placed_ms=0)
         place.new.append(held)
         place.mask &= ~held.mask
         place.gpus -= option.gpus

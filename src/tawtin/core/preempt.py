@@ -2,89 +2,109 @@
 
 Only runs of strictly lower priority that allow it are stopped, and only where that makes room. Room that earlier stop
 orders already free counts first, so nobody is stopped twice for one need. Per node the fewest victims are taken, then
-the least work lost (the youngest); nodes are chosen by the same order.
+the least work lost (the youngest); nodes are chosen by the same order. What all victims of a node hold together is
+counted first, since most nodes are told apart by that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tawtin.core.feasible import Option
 from tawtin.core.pack import Place, Reserved, Room
-from tawtin.core.seats import Held
-from tawtin.core.state import State
+from tawtin.core.seats import LEAVING, Held
 
 Ousting = tuple[int, int, str, Place, tuple[Held, ...], Reserved]
 """Victims, milliseconds of work lost, name, the place, the victims, what is spare afterwards."""
+Most = tuple[int, int, int, int, Place]
+"""GPUs, processors, memory and disk of a node if all who may be ousted were; and the node."""
 
 
-class Claimant:
-    """What preemption needs to know of the pass: who may be ousted, who is leaving."""
+class Ousters:
+    """What work of one priority may take from others during a pass."""
 
-    __slots__ = ("leaving", "now_ms", "state", "victims")
+    __slots__ = ("_most", "leaving", "now_ms", "priority", "room")
 
-    def __init__(
-        self, *, victims: dict[str, None], leaving: dict[str, int], state: State, now_ms: int
-    ) -> None:
-        self.victims = victims
-        """Runs that may be ousted."""
+    def __init__(self, room: Room, priority: int, leaving: dict[str, int], now_ms: int) -> None:
+        self.room = room
+        self.priority = priority
         self.leaving = leaving
         """Runs with a stop order, of this pass or before: when they are expected to be gone."""
-        self.state = state
         self.now_ms = now_ms
+        self._most: dict[str, list[Most]] = {}
 
-    def youth(self, held: Held) -> tuple[int, int, str]:
-        """The order in which runs are ousted: lowest priority first, then the youngest."""
-        run = self.state.runs[held.run]
-        return (self.state.workloads[run.workload].spec.priority, -run.placed_ms, run.id)
-
-    def lost_ms(self, held: Held) -> int:
-        """How much work would be lost."""
-        return max(0, self.now_ms - self.state.runs[held.run].placed_ms)
-
-
-def oust(room: Room, option: Option, claimant: Claimant, nodes: list[str]) -> list[Ousting] | None:
-    """The cheapest way to make room for all ranks of `option` on some of `nodes`, or None."""
-    found: list[Ousting] = []
-    for name in nodes:
-        place = room.places.get(name)
-        if place is not None:
-            ousting = _oust_on(place, option, claimant)
-            if ousting is not None:
-                found.append(ousting)
-    if len(found) < option.nodes:
-        return None
-    found.sort(key=lambda each: each[:3])
-    return found[: option.nodes]
-
-
-def _oust_on(place: Place, option: Option, claimant: Claimant) -> Ousting | None:
-    """The cheapest victims on one node, or None if even all of them would not make room."""
-    if option.gpus and option.model not in ("", place.model):
-        return None
-    kept = place.reserved
-    if kept is not None:
-        if not kept.covers(option):
+    def oust(self, option: Option) -> list[Ousting] | None:
+        """The cheapest way to make room for all ranks of `option`, or None."""
+        nodes: list[Place] = []
+        for gpus, cpus, memory, disk, place in self._of(option):
+            if option.gpus > gpus:
+                break
+            if option.cpus <= cpus and option.memory <= memory and option.disk <= disk:
+                nodes.append(place)
+        if len(nodes) < option.nodes:
             return None
-        spare = Reserved(kept.start_ms, gpus=kept.gpus, cpus=kept.cpus, memory=kept.memory, disk=kept.disk)
-        spare.take(option)
-        return 0, 0, place.name, place, (), spare
-    spare = Reserved(claimant.now_ms, gpus=place.gpus, cpus=place.cpus, memory=place.memory, disk=place.disk)
-    for held in place.seat.held.values():
-        gone_ms = claimant.leaving.get(held.run)
-        if gone_ms is not None:
-            _give(spare, held)
-            spare.start_ms = max(spare.start_ms, gone_ms)
-    chosen: list[Held] = []
-    if not spare.covers(option):
-        candidates = [held for held in place.seat.held.values() if held.run in claimant.victims]
-        chosen = _fewest(candidates, option, spare, claimant)
+        found = [each for place in nodes if (each := self._on(place, option)) is not None]
+        if len(found) < option.nodes:
+            return None
+        found.sort(key=lambda each: each[:3])
+        return found[: option.nodes]
+
+    def _of(self, option: Option) -> Iterable[Most]:
+        """Nodes of the right model, those that could give most GPUs first."""
+        wanted = option.model if option.gpus else ""
+        most = self._most.get(wanted)
+        if most is None:
+            most = self._most[wanted] = [
+                self._at_most(place)
+                for place in self.room.places.values()
+                if place.model == wanted or not wanted
+            ]
+            most.sort(key=lambda each: -each[0])
+        return most
+
+    def _at_most(self, place: Place) -> Most:
+        kept = place.reserved
+        if kept is not None:
+            return kept.gpus, kept.cpus, kept.memory, kept.disk, place
+        gpus, cpus, memory, disk = place.gpus, place.cpus, place.memory, place.disk
+        for level, total in place.seat.yields.items():
+            if level < self.priority:
+                gpus += total.gpus
+                cpus += total.cpus
+                memory += total.memory
+                disk += total.disk
+        return gpus, cpus, memory, disk, place
+
+    def _on(self, place: Place, option: Option) -> Ousting | None:
+        """The cheapest victims on one node, or None if even all of them would not make room."""
+        kept = place.reserved
+        if kept is not None:
+            if not kept.covers(option):
+                return None
+            return 0, 0, place.name, place, (), kept.less(option)
+        spare = Reserved(self.now_ms, gpus=place.gpus, cpus=place.cpus, memory=place.memory, disk=place.disk)
+        candidates: list[Held] = []
+        for held in place.seat.held.values():
+            if held.run in self.leaving:
+                _give(spare, held)
+                spare.start_ms = max(spare.start_ms, self.leaving[held.run])
+            elif LEAVING < held.level < self.priority:
+                candidates.append(held)
+        chosen: list[Held] = []
         if not spare.covers(option):
-            return None
-    lost_ms = sum(claimant.lost_ms(held) for held in chosen)
-    spare.take(option)
-    return len(chosen), lost_ms, place.name, place, tuple(chosen), spare
+            chosen = _fewest(candidates, option, spare)
+            if not spare.covers(option):
+                return None
+        lost_ms = sum(max(0, self.now_ms - held.placed_ms) for held in chosen)
+        return len(chosen), lost_ms, place.name, place, tuple(chosen), spare.less(option)
 
 
-def _fewest(candidates: list[Held], option: Option, spare: Reserved, claimant: Claimant) -> list[Held]:
+def _youth(held: Held) -> tuple[int, int, str]:
+    """The order in which runs are ousted: lowest priority first, then the youngest."""
+    return held.level, -held.placed_ms, held.run
+
+
+def _fewest(candidates: list[Held], option: Option, spare: Reserved) -> list[Held]:
     """Choose victims until `option` is covered, giving what they hold to `spare`; then let the needless go.
 
     One that is enough alone is better than two; among those that are, and otherwise among the largest, lower priority
@@ -92,17 +112,16 @@ def _fewest(candidates: list[Held], option: Option, spare: Reserved, claimant: C
     """
     alone = [held for held in candidates if _enough(held, option, spare)]
     if alone:
-        _give(spare, min(alone, key=claimant.youth))
-        return [min(alone, key=claimant.youth)]
+        first = min(alone, key=_youth)
+        _give(spare, first)
+        return [first]
     chosen: list[Held] = []
-    for held in sorted(
-        candidates, key=lambda each: (-each.gpus, -each.cpus, -each.memory, *claimant.youth(each))
-    ):
+    for held in sorted(candidates, key=lambda each: (-each.gpus, -each.cpus, -each.memory, _youth(each))):
         if spare.covers(option):
             break
         chosen.append(held)
         _give(spare, held)
-    for held in sorted(chosen, key=claimant.youth, reverse=True):
+    for held in sorted(chosen, key=_youth, reverse=True):
         _give(spare, held, -1)
         if spare.covers(option):
             chosen.remove(held)

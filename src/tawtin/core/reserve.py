@@ -43,9 +43,7 @@ def opening_of(place: Place, option: Option, now_ms: int) -> Opening | None:
     if kept is not None:
         if not kept.covers(option):
             return None
-        spare = Reserved(kept.start_ms, gpus=kept.gpus, cpus=kept.cpus, memory=kept.memory, disk=kept.disk)
-        spare.take(option)
-        return kept.start_ms, place.name, place, spare
+        return kept.start_ms, place.name, place, kept.less(option)
     gpus, cpus, memory, disk = place.gpus, place.cpus, place.memory, place.disk
     at_ms = now_ms
     if option.gpus > gpus or option.cpus > cpus or option.memory > memory or option.disk > disk:

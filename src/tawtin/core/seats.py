@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tawtin.model.resources import Node, NodeHealth, Shape, Slot
+
+LEAVING: Final = -1_000_000
+"""The level of runs with a stop order: below every priority, as their room is promised already."""
+PROTECTED: Final = 1_000_000
+"""The level of runs that may not be ousted: above every priority."""
 
 
 class Held:
-    """What one run holds on one node, and for how long it is expected to."""
+    """What one run holds on one node, for how long it is expected to, and who may oust it."""
 
-    __slots__ = ("cpus", "disk", "end_ms", "gpus", "mask", "memory", "run")
+    __slots__ = ("cpus", "disk", "end_ms", "gpus", "level", "mask", "memory", "placed_ms", "run")
 
-    def __init__(self, run: str, shape: Shape, slot: Slot, end_ms: int) -> None:
+    def __init__(
+        self, run: str, shape: Shape, slot: Slot, *, end_ms: int, level: int, placed_ms: int
+    ) -> None:
         self.run = run
         self.gpus = len(slot.gpus)
         self.mask = mask_of(slot.gpus)
@@ -18,12 +27,36 @@ class Held:
         self.memory = shape.memory_mib
         self.disk = shape.disk_mib
         self.end_ms = end_ms
+        self.level = level
+        """Its priority if it may be ousted by a higher one; else `LEAVING` or `PROTECTED`."""
+        self.placed_ms = placed_ms
+
+
+class Yield:
+    """What all runs of one level hold on one node."""
+
+    __slots__ = ("cpus", "disk", "gpus", "memory", "runs")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.gpus = 0
+        self.cpus = 0
+        self.memory = 0
+        self.disk = 0
+
+    def count(self, held: Held, sign: int) -> None:
+        """Count a run in (1) or out (-1)."""
+        self.runs += sign
+        self.gpus += sign * held.gpus
+        self.cpus += sign * held.cpus
+        self.memory += sign * held.memory
+        self.disk += sign * held.disk
 
 
 class Seat:
     """One node as decide sees it. Amounts may be negative after a node shrank below what runs on it."""
 
-    __slots__ = ("cpus", "disk", "gpus", "held", "mask", "memory", "model", "name", "ready")
+    __slots__ = ("cpus", "disk", "gpus", "held", "mask", "memory", "model", "name", "ready", "yields")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,6 +70,8 @@ class Seat:
         self.disk = 0
         self.held: dict[str, Held] = {}
         """By run id."""
+        self.yields: dict[int, Yield] = {}
+        """By level; protected runs are left out."""
 
     def settle(self, node: Node | None) -> None:
         """Count again what is free, after the node itself changed; None when it has left."""
@@ -62,6 +97,27 @@ class Seat:
         self.cpus -= held.cpus
         self.memory -= held.memory
         self.disk -= held.disk
+        self._count(held, 1)
+
+    def drop(self, run: str, node: Node | None) -> None:
+        """Take back what a run held; `node` is this node's record, None when it has left."""
+        self._count(self.held.pop(run), -1)
+        self.settle(node)
+
+    def judge(self, run: str, *, end_ms: int, level: int) -> None:
+        """A run's expected end or level changed."""
+        held = self.held[run]
+        self._count(held, -1)
+        held.end_ms, held.level = end_ms, level
+        self._count(held, 1)
+
+    def _count(self, held: Held, sign: int) -> None:
+        if held.level == PROTECTED:
+            return
+        total = self.yields.setdefault(held.level, Yield())
+        total.count(held, sign)
+        if total.runs == 0:
+            del self.yields[held.level]
 
     def misfit(self, shape: Shape, slot: Slot) -> str:
         """Why one rank of `shape` cannot be put into `slot` here; empty if it can."""

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from tawtin.core import feasible, meter, residency
-from tawtin.core.feasible import DemandClass
+from tawtin.core.feasible import DemandClass, options_of
 from tawtin.core.queues import Parked, Queues
-from tawtin.core.seats import Held, Seat
+from tawtin.core.seats import LEAVING, PROTECTED, Held, Seat
 from tawtin.core.share import Holding, Totals
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
@@ -63,13 +63,14 @@ class State:
         self.totals = Totals()
         self.holdings: dict[str, Holding] = {}
         self.queues = Queues()
-        self.classes: dict[tuple[Demand, int], DemandClass] = {}
+        self.classes: dict[Demand, dict[int, DemandClass]] = {}
+        """By demand and duration step."""
         self.unlawful_runs: dict[str, None] = {}
         """Live runs that may no longer be here."""
         self.stopping: dict[str, int] = {}
         """Live runs with a stop order: when they are expected to be gone."""
-        self.victims: dict[int, dict[str, None]] = {}
-        """Live runs that may be preempted and have no stop order, by priority."""
+        self.levels: dict[int, int] = {}
+        """How many live runs there are of each `Held.level`."""
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -95,7 +96,10 @@ class State:
         """The demand class of a workload; a new one, not kept here, if no workload of it waits."""
         spec = workload.spec
         step = feasible.duration_step(feasible.duration_ms(spec, self.site))
-        return self.classes.get((spec.demand, step)) or DemandClass(spec.demand, step, self.site)
+        kin = self.classes.get(spec.demand)
+        if kin is None:
+            return DemandClass(spec.demand, step, options_of(spec.demand, self.site))
+        return kin.get(step) or DemandClass(spec.demand, step, next(iter(kin.values())).options)
 
     def take_changed(self) -> dict[tuple[str, str], Record | None]:
         """Return the records touched since the last call, by kind and id, and begin anew. None means deleted."""
@@ -126,7 +130,7 @@ class State:
         """The demand class of a workload, made when it is the first of it. Not counted as a member yet."""
         found = self.class_like(workload)
         if found.members == 0:
-            self.classes[found.demand, found.step] = found
+            self.classes.setdefault(found.demand, {})[found.step] = found
         return found
 
     def enqueue(self, workload: Workload) -> None:
@@ -147,11 +151,13 @@ class State:
     def hold(self, run: Run, workload: Workload) -> None:
         """Count a live run in."""
         end_ms = expected_end_ms(run, workload, self.site)
+        level = level_of(run, workload)
+        self.levels[level] = self.levels.get(level, 0) + 1
         for slot in run.slots:
             seat = self.seats.get(slot.node)
             if seat is None:
                 seat = self.seats[slot.node] = Seat(slot.node)
-            seat.take(Held(run.id, run.shape, slot, end_ms))
+            seat.take(Held(run.id, run.shape, slot, end_ms=end_ms, level=level, placed_ms=run.placed_ms))
         nodes = len(run.slots)
         holding = self.holdings.setdefault(run.tenant, Holding())
         holding.gpus += nodes * run.shape.gpus
@@ -163,12 +169,13 @@ class State:
         holding.burn_start += burn * run.placed_ms
         self._index_run(run, workload, end_ms)
 
-    def release(self, run: Run, workload: Workload) -> None:
+    def release(self, run: Run) -> None:
         """Count a live run out."""
+        level = PROTECTED
         for slot in run.slots:
             seat = self.seats[slot.node]
-            del seat.held[run.id]
-            seat.settle(self.nodes.get(slot.node))
+            level = seat.held[run.id].level
+            seat.drop(run.id, self.nodes.get(slot.node))
             if slot.node not in self.nodes and not seat.held:
                 del self.seats[slot.node]
         nodes = len(run.slots)
@@ -182,14 +189,16 @@ class State:
         holding.burn_start -= burn * run.placed_ms
         self.unlawful_runs.pop(run.id, None)
         self.stopping.pop(run.id, None)
-        self._drop_victim(run, workload)
+        self._leave_level(level)
 
     def refresh_run(self, run: Run, workload: Workload) -> None:
         """A live run changed its state or got a stop order: count its end anew."""
         end_ms = expected_end_ms(run, workload, self.site)
+        level = level_of(run, workload)
+        self._leave_level(self.seats[run.slots[0].node].held[run.id].level)
+        self.levels[level] = self.levels.get(level, 0) + 1
         for slot in run.slots:
-            self.seats[slot.node].held[run.id].end_ms = end_ms
-        self._drop_victim(run, workload)
+            self.seats[slot.node].judge(run.id, end_ms=end_ms, level=level)
         self._index_run(run, workload, end_ms)
 
     def put_node(self, node: Node) -> None:
@@ -252,14 +261,15 @@ class State:
     def _leave_class(self, demand_class: DemandClass) -> None:
         demand_class.members -= 1
         if demand_class.members == 0:
-            del self.classes[demand_class.demand, demand_class.step]
+            kin = self.classes[demand_class.demand]
+            del kin[demand_class.step]
+            if not kin:
+                del self.classes[demand_class.demand]
 
     def _index_run(self, run: Run, workload: Workload, end_ms: int) -> None:
         self._judge_run(run.id, workload)
         if run.stop is not None:
             self.stopping[run.id] = end_ms
-        elif workload.spec.preemptible:
-            self.victims.setdefault(workload.spec.priority, {})[run.id] = None
 
     def _judge_run(self, run_id: str, workload: Workload) -> None:
         if self.lawful(workload):
@@ -267,12 +277,10 @@ class State:
         else:
             self.unlawful_runs[run_id] = None
 
-    def _drop_victim(self, run: Run, workload: Workload) -> None:
-        same = self.victims.get(workload.spec.priority)
-        if same is not None:
-            same.pop(run.id, None)
-            if not same:
-                del self.victims[workload.spec.priority]
+    def _leave_level(self, level: int) -> None:
+        self.levels[level] -= 1
+        if self.levels[level] == 0:
+            del self.levels[level]
 
     def _total(self, node: Node, sign: int) -> None:
         if node.health is NodeHealth.GONE:
@@ -281,6 +289,13 @@ class State:
         self.totals.gpus += sign * (node.gpus - sick)
         self.totals.cpus += sign * node.cpus_milli
         self.totals.memory += sign * node.memory_mib
+
+
+def level_of(run: Run, workload: Workload) -> int:
+    """The `Held.level` of a live run."""
+    if run.stop is not None:
+        return LEAVING
+    return workload.spec.priority if workload.spec.preemptible else PROTECTED
 
 
 def stop_grace_ms(workload: Workload, cause: Cause | None) -> int:
