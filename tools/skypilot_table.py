@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import yaml
 
@@ -76,8 +77,8 @@ def given(text: bytes) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {}
     found: list[dict[str, str]] = []
     for field in ("envs", "secrets"):
-        values = root.get(field) if isinstance(root, dict) else None
-        pairs = values.items() if isinstance(values, dict) else ()
+        values = cast("dict[str, object]", root).get(field) if isinstance(root, dict) else None
+        pairs = cast("dict[object, object]", values).items() if isinstance(values, dict) else ()
         found.append({str(key): "given" for key, value in pairs if value is None})
     return found[0], found[1]
 
@@ -98,7 +99,11 @@ def row(judged: Judged) -> str:
     places = ", ".join(
         f"`{each.field}` line {each.line}" if each.field else f"line {each.line}" for each in errors
     )
-    reasons = list(dict.fromkeys(error.message for error in errors))
+    reasons = list(
+        dict.fromkeys(
+            error.message.partition(" has no meaning here: ")[2] or error.message for error in errors
+        )
+    )
     why = "; ".join(reasons[:LINES_SHOWN])
     if len(reasons) > LINES_SHOWN:
         why += f"; and {len(reasons) - LINES_SHOWN} more"

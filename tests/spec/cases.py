@@ -1,4 +1,4 @@
-"""Task files written for these tests, in the dialects that users know. `# refused` marks a line that must be refused."""
+"""Task files written for these tests, in the dialects that users know; `# refused` marks a line to be refused."""
 
 from __future__ import annotations
 

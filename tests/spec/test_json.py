@@ -38,7 +38,9 @@ def refusal(body: bytes) -> str:
 
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)
 def test_what_a_client_sends_means_what_the_file_meant(path: Path) -> None:
-    parsed = parse_yaml(path.read_bytes(), file=path.name, secrets={"TOKEN": "x"} if "TOKEN" in path.read_text() else {})
+    parsed = parse_yaml(
+        path.read_bytes(), file=path.name, secrets={"TOKEN": "x"} if "TOKEN" in path.read_text() else {}
+    )
     mounts = {target: ARTIFACT for target, _ in parsed.mounts_local}
     workdir = ARTIFACT if parsed.workdir_local else ""
     got = parse_json(parsed.body(workdir=workdir, mounts=mounts))
@@ -49,7 +51,11 @@ def test_what_a_client_sends_means_what_the_file_meant(path: Path) -> None:
     )
     assert got.spec == want
     assert [(mount.path, mount.artifact) for mount in got.spec.mounts] == list(mounts.items())
-    assert (got.array_size, got.array, got.secret_values) == (parsed.array_size, parsed.array, parsed.secret_values)
+    assert (got.array_size, got.array, got.secret_values) == (
+        parsed.array_size,
+        parsed.array,
+        parsed.secret_values,
+    )
     assert got.workdir_local is None
 
 
@@ -68,7 +74,7 @@ def test_a_factory_refuses_paths_of_another_machine() -> None:
         (b"[", "this is no JSON"),
         (b"[]", "this takes a mapping of fields, not a list"),
         (b"{}", "run: `run` is missing"),
-        (b'{"run": ""}', "run: `run` is empty"),
+        (b'{"run": " "}', "run: `run` is missing"),
         (b'{"run":"x","run":"y"}', "the key `run` is given twice"),
         (b'{"run":"x","envs":{"A":"1","A":"2"}}', "the key `A` is given twice"),
         (b'{"run":"x","nmae":1}', "nmae: there is no field `nmae`; did you mean `name`?"),
@@ -87,6 +93,11 @@ def test_a_factory_refuses_paths_of_another_machine() -> None:
         (b'{"a":' * 100_000, "a spec"),
         (b'{"run":"x","envs":' + b'{"A":' * 50 + b"1" + b"}" * 51, "a spec nests at most 32 levels deep"),
         (b'{"run":"' + b"x" * (1 << 20) + b'"}', "a spec has at most 1048576 bytes"),
+        (b'{"run":"x","resources":{"job_recovery":"eager"}}', "resources.job_recovery: `eager` is not `failover`"),
+        (b'{"run":"x","resources":{"accelerators":{"H100":0}}}', "resources.accelerators: `H100:0` is no range"),
+        (b'{"run":"x","data":{"class":"secret"}}', "data.class: `secret` is not one of"),
+        (b'{"run":"x","checkpoint":{"signal":"KILL"}}', "checkpoint.signal: `KILL` is not one of"),
+        (b'{"run":"x","residency":{"allow":["UK"]}}', "residency.allow: `UK` is no country of ISO 3166-1; write `GB`"),
         (b'{"run":"x","array":[]}', "array: an array has 1 to 10000 members"),
         (b'{"run":"x","array":20000}', "array: `20000` members are outside"),
     ],

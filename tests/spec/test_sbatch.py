@@ -52,7 +52,9 @@ def test_each_option_without_a_meaning_is_refused_at_its_own_line() -> None:
 
 def test_the_script_runs_as_under_sbatch_without_ending_at_the_first_failure() -> None:
     spec = parse_sbatch(script(body="false\nfalse | true\necho line $LINENO")).spec
-    done = subprocess.run(["bash", "-eo", "pipefail", "-c", spec.run], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", spec.run], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "line 4\n", "lines keep their numbers"
 
 
@@ -69,20 +71,29 @@ def test_the_script_runs_as_under_sbatch_without_ending_at_the_first_failure() -
         (("--gres=gpu:2",), Shape(gpus=2)),
         (("--gres gpu",), Shape(gpus=1)),
         (("--gpus-per-task=h100:1 --ntasks-per-node=4",), Shape(gpu_model="H100", gpus=4, cpus_milli=4000)),
-        (("--gpus-per-node=2 --cpus-per-gpu=6 --mem-per-gpu=10G",), Shape(gpus=2, cpus_milli=12_000, memory_mib=24_576)),
+        (("--gpus-per-node=2 --cpus-per-gpu=6 --mem-per-gpu=10G",), Shape(gpus=2, cpus_milli=12_000, memory_mib=24_576)),  # noqa: E501 - one case
         (("--tmp=10G",), Shape(disk_mib=12_288)),
     ],
 )  # fmt: skip
 def test_tasks_are_multiplied_out_to_what_a_node_gets(options: tuple[str, ...], want: Shape) -> None:
     got = shape(*options)
     if want.gpus and want.memory_mib == Shape().memory_mib:
-        want = Shape(gpu_model=want.gpu_model, gpus=want.gpus, cpus_milli=want.cpus_milli, memory_mib=8192 * want.gpus)
+        want = Shape(
+            gpu_model=want.gpu_model, gpus=want.gpus, cpus_milli=want.cpus_milli, memory_mib=8192 * want.gpus
+        )
     assert got == want
 
 
 @pytest.mark.parametrize(
     ("written", "want"),
-    [("10", 600), ("10:30", 630), ("1:00:00", 3600), ("1-0", 86_400), ("1-12:30", 131_400), ("2-0:0:5", 172_805)],
+    [
+        ("10", 600),
+        ("10:30", 630),
+        ("1:00:00", 3600),
+        ("1-0", 86_400),
+        ("1-12:30", 131_400),
+        ("2-0:0:5", 172_805),
+    ],
 )
 def test_times_are_slurms(written: str, want: int) -> None:
     assert parse_sbatch(script(f"--time={written}")).spec.max_duration_ms == want * 1000
@@ -102,7 +113,7 @@ def test_times_are_slurms(written: str, want: int) -> None:
         (script("--job-name"), "`job-name` needs a value"),
         (script("stray"), "is no option"),
         (script("--comment='open"), "do not close"),
-        (script("--signal=KILL"), "`SIGKILL` is not one of"),
+        (script("--signal=KILL"), "`KILL` is not one of"),
         ("#!/usr/bin/env python3\n#SBATCH -n 1\nprint()", "is no shell"),
         ("#!/bin/bash\nhostname", "this is a script without `#SBATCH` lines"),
     ],
@@ -133,4 +144,4 @@ def test_every_option_is_taken_refused_or_warned_of_and_never_two_of_these() -> 
     assert not taken & warned
     assert not refused & warned
     assert set(LONG.values()) <= taken | refused | warned
-    assert FLAGS <= taken | refused | warned
+    assert taken | refused | warned >= FLAGS

@@ -20,8 +20,22 @@ from tests.spec.cases import ACCEPTED, REFUSED
 FILE = Path(tawtin.spec.__file__).with_name("schema.json")
 
 
-def problems(document: Any) -> list[str]:
-    return [error.message for error in Draft202012Validator(json_schema()).iter_errors(document)]
+class Yaml12(yaml.SafeLoader):
+    """Reads `NO` as text, as editors do, which follow YAML 1.2."""
+
+
+Yaml12.yaml_implicit_resolvers = {
+    first: [each for each in resolvers if first in "tTfF" or not each[0].endswith(":bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the file holds
+    return yaml.load(text, Loader=Yaml12)  # noqa: S506 - a safe loader with fewer words
+
+
+def problems(document: Any) -> list[str]:  # noqa: ANN401 - whatever the file holds
+    return [error.message for error in Draft202012Validator(json_schema()).iter_errors(document)]  # pyright: ignore[reportUnknownMemberType] - stubs miss a type
 
 
 def test_the_published_file_is_what_the_fields_say() -> None:
@@ -35,25 +49,29 @@ def test_the_schema_itself_is_sound() -> None:
 
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)
 def test_accepted_files_are_valid(path: Path) -> None:
-    assert problems(yaml.safe_load(path.read_bytes())) == []
+    assert problems(load(path.read_bytes())) == []
 
 
 @pytest.mark.parametrize(
     "text", [block.code for page in pages() for block in blocks(page.read_text()) if block.kind == "spec"]
 )
 def test_specs_in_the_docs_are_valid(text: str) -> None:
-    assert problems(yaml.safe_load(text)) == []
+    assert problems(load(text)) == []
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in REFUSED if path.stem in {"clouds", "other-systems", "values"}], ids=lambda path: path.stem
+    "path",
+    [path for path in REFUSED if path.stem in {"clouds", "other-systems", "values"}],
+    ids=lambda path: path.stem,
 )
 def test_refused_fields_are_invalid(path: Path) -> None:
-    assert problems(yaml.safe_load(path.read_bytes()))
+    assert problems(load(path.read_bytes()))
 
 
 @pytest.mark.parametrize(
-    ("fields", "record"), [(JOB.fields, Job), (RESOURCES.fields, Resources), (_SHAPE, Alternative)], ids=["job", "resources", "alternative"]
+    ("fields", "record"),
+    [(JOB.fields, Job), (RESOURCES.fields, Resources), (_SHAPE, Alternative)],
+    ids=["job", "resources", "alternative"],
 )
 def test_the_record_has_the_fields_of_the_table(fields: dict[str, Any], record: type[msgspec.Struct]) -> None:
     want = {each.into or name for name, each in fields.items()}

@@ -29,7 +29,9 @@ def judged() -> list[tuple[Path, Judged]]:
 
 
 @NEEDS
-def test_each_example_gives_a_plan_or_a_refusal_that_names_its_line(judged: list[tuple[Path, Judged]]) -> None:
+def test_each_example_gives_a_plan_or_a_refusal_that_names_its_line(
+    judged: list[tuple[Path, Judged]],
+) -> None:
     assert len(judged) >= FILES_MIN
     assert [each.name for _, each in judged if not each.sound] == []
     assert any(each.parsed for _, each in judged)
@@ -49,7 +51,9 @@ def test_no_key_of_our_own_files_is_without_effect(path: Path) -> None:
 
 def test_a_key_without_effect_would_be_found() -> None:
     assert idle_keys(b"name: x\nrun: y\nnum_nodes: 1\nresources: {cpus: 1}") == []
-    assert idle_keys(b"run: y\nnetwork: false\ntype: job") == [], "a default that is written out is no idle key"
+    assert idle_keys(b"run: y\nnetwork: false\ntype: job") == [], (
+        "a default that is written out is no idle key"
+    )
 
 
 def idle_keys(text: bytes) -> list[str]:
@@ -77,7 +81,8 @@ def outcome(text: bytes) -> object:
 
 def facts(parsed: Parsed) -> object:
     return (
-        parsed.spec, parsed.array, parsed.workdir_local, parsed.mounts_local, parsed.secret_values, parsed.budget_currency,
+        parsed.spec, parsed.array, parsed.workdir_local, parsed.mounts_local, parsed.secret_values,
+        parsed.budget_currency,
     )  # fmt: skip
 
 
@@ -99,4 +104,4 @@ def replaced(text: bytes, key: str, value: object) -> bytes:
 
     walk(root, "")
     assert root is not None
-    return yaml.serialize(root).encode()
+    return yaml.serialize(root).encode()  # pyright: ignore[reportUnknownMemberType] - stubs miss a type

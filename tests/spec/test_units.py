@@ -21,7 +21,8 @@ from tawtin.spec.units import (
 @pytest.mark.parametrize(
     ("written", "want"),
     [
-        ("90", 90_000), ("2h30m", 9_000_000), ("1d", 86_400_000), ("1w2d", 777_600_000), ("500ms", 500), ("1h 5s", 3_605_000),
+        ("90", 90_000), ("2h30m", 9_000_000), ("1d", 86_400_000), ("1w2d", 777_600_000), ("500ms", 500),
+        ("1h 5s", 3_605_000),
         ("1:30:00", 5_400_000), ("PT2H30M", 9_000_000), ("P1DT1S", 86_401_000), ("P2W", 1_209_600_000), ("0", 0),
     ],
 )  # fmt: skip
@@ -29,15 +30,26 @@ def test_durations(written: str, want: int) -> None:
     assert duration_ms(written) == want
 
 
-@pytest.mark.parametrize("written", ["", "soon", "2.5h", "5m2h", "1h1h", "-5", "PT", "P", "1:30", "1:75:00", "٣", "11y", "9999w"])
+@pytest.mark.parametrize(
+    "written", ["", "soon", "2.5h", "5m2h", "1h1h", "-5", "PT", "P", "1:30", "1:75:00", "٣", "11y", "9999w"]
+)
 def test_what_is_no_duration_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="write|ten years"):
+    with pytest.raises(ValueError, match=r"write|ten years"):
         duration_ms(written)
 
 
 @pytest.mark.parametrize(
     ("written", "want"),
-    [("4", 4000), ("4+", 4000), ("0.5", 500), ("500m", 500), ("5", 6000), ("0.1", 250), ("4.0", 4000), ("33", 48_000)],
+    [
+        ("4", 4000),
+        ("4+", 4000),
+        ("0.5", 500),
+        ("500m", 500),
+        ("5", 6000),
+        ("0.1", 250),
+        ("4.0", 4000),
+        ("33", 48_000),
+    ],
 )
 def test_processors_are_rounded_up_into_classes(written: str, want: int) -> None:
     assert cpus_milli(written) == want
@@ -46,7 +58,8 @@ def test_processors_are_rounded_up_into_classes(written: str, want: int) -> None
 @pytest.mark.parametrize(
     ("written", "want"),
     [
-        ("16", 16_384), ("16+", 16_384), ("16GB", 16_384), ("16Gi", 16_384), ("16gib", 16_384), ("512MB", 512), ("1.5", 1536),
+        ("16", 16_384), ("16+", 16_384), ("16GB", 16_384), ("16Gi", 16_384), ("16gib", 16_384),
+        ("512MB", 512), ("1.5", 1536),
         ("100", 131_072), ("1TB", 1_048_576), ("1Ti", 1_048_576), ("1b", 128), ("17Gi+", 24_576),
     ],
 )  # fmt: skip
@@ -54,7 +67,9 @@ def test_sizes_are_rounded_up_into_classes(written: str, want: int) -> None:
     assert size_mib(written) == want
 
 
-@pytest.mark.parametrize("written", ["", "0", "-1", "x", "4x", "1e3", "nan", "inf", "1,5", "99999999999", "1.1234567"])
+@pytest.mark.parametrize(
+    "written", ["", "0", "-1", "x", "4x", "1e3", "nan", "inf", "1,5", "9999999999999", "1.1234567"]
+)
 def test_what_is_no_quantity_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="`"):
         cpus_milli(written)
@@ -79,7 +94,8 @@ def test_few_classes_hold_any_number_of_processors(milli: int) -> None:
 @pytest.mark.parametrize(
     ("written", "want"),
     [
-        ("500 MAD", (50_000, "MAD")), ("12.50 USD", (1250, "USD")), ("12.5zar", (1250, "ZAR")), ("1000 XOF", (1000, "XOF")),
+        ("500 MAD", (50_000, "MAD")), ("12.50 USD", (1250, "USD")), ("12.5zar", (1250, "ZAR")),
+        ("1000 XOF", (1000, "XOF")),
         ("1.234 TND", (1234, "TND")), ("0 KES", (0, "KES")), ("0.10 EGP", (10, "EGP")), ("0.1 NGN", (10, "NGN")),
     ],
 )  # fmt: skip
@@ -112,9 +128,12 @@ def test_indices(written: str, want: tuple[int, ...]) -> None:
     assert array_indices(written) == want
 
 
-@pytest.mark.parametrize("written", ["", "a", "3-1", "0-3:0", "1-10%2", "0-999999", "1-2-3", "-1", ",".join(["0-9000", "9001-20000"])])
+@pytest.mark.parametrize(
+    "written",
+    ["", "a", "3-1", "0-3:0", "1-10%2", "0-999999", "1-2-3", "-1", "0-9000,9001-20000"],
+)
 def test_what_names_no_indices_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="write|remove|submit"):
+    with pytest.raises(ValueError, match=r"write|remove|submit"):
         array_indices(written)
 
 

@@ -27,9 +27,7 @@ def laughs(levels: int) -> str:
 
 def merges(levels: int) -> str:
     lines = ["a0: &a0 {k: v}"]
-    lines += [
-        f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 10)}]\n  k{n}: v" for n in range(1, levels)
-    ]
+    lines += [f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 10)}]\n  k{n}: v" for n in range(1, levels)]
     return "\n".join(lines)
 
 
@@ -44,12 +42,16 @@ def merges(levels: int) -> str:
         pytest.param("a: [" + "1," * 400_000 + "]", "a spec has at most 50000 values", id="long list"),
         pytest.param("run: x\n" + "#" * (1 << 20), "a spec has at most 1048576 bytes", id="large"),
         pytest.param("a: &a [*a]", "the alias `*a` is used inside or before what it names", id="endless"),
-        pytest.param("a: *b", "line", id="unknown alias"),
+        pytest.param("a: *b", "alias", id="unknown alias"),
         pytest.param("? " * 300_000, "", id="complex keys"),
         pytest.param("run: " + "&a " * 300_000, "", id="anchors"),
         pytest.param("'" * 1_000_000, "", id="quotes"),
-        pytest.param("run: x\n" + "".join(f"k{n}: v\n" for n in range(40_000)), "there is no field", id="many keys"),
-        pytest.param("run: x\nenvs:\n" + "".join(f"  k{n}: v\n" for n in range(1001)), "at most 1000", id="many envs"),
+        pytest.param(
+            "run: x\n" + "".join(f"k{n}: v\n" for n in range(24_000)), "there is no field", id="many keys"
+        ),
+        pytest.param(
+            "run: x\nenvs:\n" + "".join(f"  k{n}: v\n" for n in range(1001)), "at most 1000", id="many envs"
+        ),
     ],
 )
 def test_a_bomb_is_refused_in_bounded_time_and_memory(text: str, want: str) -> None:
@@ -61,7 +63,7 @@ def test_a_bomb_is_refused_in_bounded_time_and_memory(text: str, want: str) -> N
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert want in message or want == "line"
+    assert want in message
     assert seconds < SECONDS_MAX
     assert peak < BYTES_MAX
 
@@ -71,7 +73,10 @@ def test_a_bomb_is_refused_in_bounded_time_and_memory(text: str, want: str) -> N
     [
         ("run: x\nrun: y", "2:1: the key `run` is given twice"),
         ("envs: {A: 1, A: 2}\nrun: x", "1:14: the key `A` is given twice"),
-        ("a: !!python/object:os.system x", "1:4: the tag `tag:yaml.org,2002:python/object:os.system` is not allowed"),
+        (
+            "a: !!python/object:os.system x",
+            "1:4: the tag `tag:yaml.org,2002:python/object:os.system` is not allowed",
+        ),
         ("a: !custom x", "the tag `!custom` is not allowed"),
         ("? [a]\n: b", "a key is text, not a list or mapping"),
         ("<<: text\nrun: x", "`<<` takes a mapping"),

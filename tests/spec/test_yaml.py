@@ -15,7 +15,9 @@ from tools.skypilot_table import keys_of
 
 def accepted(name: str) -> Parsed:
     path = CASES / "accepted" / f"{name}.yaml"
-    return parse_yaml(path.read_bytes(), file=path.name, secrets={"TOKEN": "hidden"} if name == "own-fields" else {})
+    return parse_yaml(
+        path.read_bytes(), file=path.name, secrets={"TOKEN": "hidden"} if name == "own-fields" else {}
+    )
 
 
 def refusal(text: str | bytes) -> str:
@@ -94,7 +96,10 @@ def test_fields_of_our_own_become_exact_values() -> None:
     assert spec.data == want
     assert spec.residency == Residency(allow=("MA", "NO"), deny=("US",)), "NO is Norway"
     assert (spec.budget_minor, parsed.budget_currency) == (50_050, "MAD")
-    want_outputs = (Output(name="result.parquet", path="tables/result.parquet"), Output(name="log", path="count.log"))
+    want_outputs = (
+        Output(name="result.parquet", path="tables/result.parquet"),
+        Output(name="log", path="count.log"),
+    )
     assert spec.outputs == want_outputs
     assert spec.labels == {"team": "data", "cost-centre": "0042"}
     assert parsed.secret_values == {"TOKEN": "hidden"}
@@ -113,8 +118,10 @@ def test_several_errors_are_told_at_once_with_places_and_what_to_do() -> None:
     text = "nmae: x\nrun: hostname\nresources:\n  cloud: aws\n  cpus: four\n"
     want = [
         "<spec>:1:1: nmae: there is no field `nmae`; did you mean `name`?",
-        "<spec>:4:3: resources.cloud: `cloud` has no meaning here: a factory is one site and no cloud; remove it, and "
-        "say which countries may run the work in `residency`",
+        (
+            "<spec>:4:3: resources.cloud: `cloud` has no meaning here: a factory is one site and no cloud; remove it, "
+            "and say which countries may run the work in `residency`"
+        ),
         "<spec>:5:3: resources.cpus: `four` is no number of processors; write `4`, `4+` or `0.5`",
     ]
     assert refusal(text).split("\n") == want
@@ -140,7 +147,9 @@ def test_a_secret_is_not_filled_into_a_path() -> None:
 
 def test_a_script_that_needs_the_network_is_warned_of_unless_the_spec_decides() -> None:
     setup = "setup: |\n  set -x\n  pip install torch\n"
-    want = "line 2 of `setup` has `pip install`, but runs have no network unless the spec says `network: true`"
+    want = (
+        "line 2 of `setup` has `pip install`, but runs have no network unless the spec says `network: true`"
+    )
     assert parse_yaml(f"{setup}run: hostname").warnings == (want,)
     assert parse_yaml(f"{setup}run: hostname\nnetwork: true").warnings == ()
     assert parse_yaml("run: echo pipeline curled").warnings == ()
@@ -167,7 +176,9 @@ def test_what_is_no_boolean_is_refused(written: str) -> None:
     assert "this takes `true` or `false`" in refusal(f"run: x\nnetwork: {written}")
 
 
-@pytest.mark.parametrize("written", ["'2'", "02", "2.0", "0x2", "1_0", "1:30", "", "9" * 30, "-1", "0", "5000"])
+@pytest.mark.parametrize(
+    "written", ["'2'", "02", "2.0", "0x2", "1_0", "1:30", "", "9" * 30, "-1", "0", "5000"]
+)
 def test_what_is_no_number_of_nodes_is_refused_or_not_given(written: str) -> None:
     if not written:
         assert parse_yaml("run: x\nnum_nodes:").spec.demand.nodes == 1

@@ -86,6 +86,10 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         problems.add("run", "`run` is missing; say what is to be run")
     elif not job.run.strip() and job.type == "job":
         problems.add("run", "`run` is empty; say what is to be run")
+    if job.resources.job_recovery not in {None, "failover"}:
+        problems.add(
+            "resources.job_recovery", f"{shown(str(job.resources.job_recovery))} is not `failover`; remove it"
+        )
     problems.check()
     if not wire:
         job = msgspec.structs.replace(

@@ -44,12 +44,15 @@ class Problems:
 
     def add(self, field: str, message: str, place: tuple[int, int] | None = None) -> None:
         """Note that `field` (dotted; empty for the whole spec) is wrong; `place` is (line, column) if known."""
-        if len(self.found) >= ERRORS_MAX or any(
-            error.field == field and error.message == message for error in self.found
-        ):
+        if self.full or any(error.field == field and error.message == message for error in self.found):
             return
         line, column = place or self._place(field)
         self.found.append(FieldError(message=message, field=field, line=line, column=column, file=self.file))
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is noted."""
+        return len(self.found) >= ERRORS_MAX
 
     def check(self) -> None:
         """Raise SpecError if anything was found."""

@@ -81,7 +81,7 @@ REFUSED: Final[dict[str, str]] = {
     "storage": "there are no buckets; mount artifacts with `file_mounts`, and keep results with `outputs`",
     "inputs": "it estimates transfers between clouds; remove it, and mount data with `file_mounts`",
     "estimated": "it estimates transfers between clouds; remove it",
-    "event_callback": "nothing is called on events; follow them with `tawtin events`",
+    "event_callback": "nothing is called on events; follow the work with `tawtin logs`",
     "managed_secrets": "name what is secret in `secrets`, and give values with `--secret`",
     "api_server_access": "a run has no access to the control plane; remove it",
     "file_mounts_mapping": "it is another system's own record of uploads; remove it",
@@ -104,7 +104,7 @@ REFUSED: Final[dict[str, str]] = {
 """Of the whole file."""
 
 _NOT_MOUNTED: Final = (
-    "buckets and storage objects are not mounted; upload the data once with `tawtin artifacts` and write its "
+    "buckets and storage objects are not mounted; upload the data once with `tawtin artifacts put` and write its "
     "`sha256:...` id, or a local path"
 )
 _NOT_CLONED: Final = (

@@ -305,6 +305,8 @@ class Fields:
             reading.enter(at, key.place)
             known = self.fields.get(key.text)
             if known is None:
+                if reading.problems.full:
+                    break  # looking for names that are near takes time
                 reading.bad(at, self._unknown(key.text))
                 continue
             if isinstance(value, Scalar) and value.null:
@@ -318,10 +320,10 @@ class Fields:
                     at, f"{shown(key.text)} says the same as `{name}`, which is given as well; remove one"
                 )
             found[name] = one
-        for name in self.required:
-            if name not in found and not reading.problems.found:
-                reading.bad(f"{path}.{name}" if path else name, f"`{name}` is missing")
-        return found
+        missing = [name for name in self.required if name not in found]
+        for name in missing:
+            reading.bad(f"{path}.{name}" if path else name, f"`{name}` is missing")
+        return BAD if missing else found
 
     def _unknown(self, key: str) -> str:
         if key in self.refused:

@@ -139,7 +139,11 @@ def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-_loads = json.JSONDecoder(object_pairs_hook=_pairs).decode
+def _constant(word: str) -> object:
+    raise ValueError(f"{shown(word)} is no value")
+
+
+_loads = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant).decode
 
 
 def _no_key_twice(body: bytes) -> object:

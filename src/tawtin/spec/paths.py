@@ -67,7 +67,7 @@ def source(path: str) -> str:
     if match := _SCHEME.match(path):
         raise ValueError(
             f"{shown(path)} cannot be mounted: there is nothing that reads `{match[0]}`; upload the data with "
-            "`tawtin artifacts` and write its `sha256:...` id, or a local path"
+            "`tawtin artifacts put` and write its `sha256:...` id, or a local path"
         )
     sound(path)
     return path

@@ -42,7 +42,7 @@ def class_of(value: int, classes: tuple[int, ...]) -> int:
     return classes[bisect_left(classes, value)]
 
 
-_NUMBER = r"(\d{1,9})(?:\.(\d{1,6}))?"
+_NUMBER = r"(\d{1,12})(?:\.(\d{1,6}))?"
 _CPUS = re.compile(_NUMBER + r"(m?)(\+?)", re.ASCII)
 _SIZE = re.compile(_NUMBER + r"\s*([kmgtp]i?b?|b)?(\+?)", re.ASCII | re.IGNORECASE)
 _UNITS: Final = {
