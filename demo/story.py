@@ -78,7 +78,7 @@ def refuse(factory: Factory, claims: Claims) -> None:
     factory.run("run", str(WORK / "too-large.yaml"), "--detach")
     factory.run("explain", "too-large")
     answer = factory.ask("explain", "too-large")
-    waiting = answer.get("waiting") or {}
+    waiting: dict[str, Any] = answer.get("waiting") or {}
     claims.check(
         "why it waits", want="ExceedsCapacity", got=waiting.get("reason"), see="tawtin explain too-large"
     )

@@ -1,4 +1,4 @@
-"""The final fit: long enough to be interrupted, and its log says which process it is, so that all can see it was not."""
+"""The final fit: long enough to be interrupted, and its log says which process it is, to show that it was not."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
     from tawtin.core.fold import fold
     from tawtin.core.state import State
     from tawtin.model.events import decode_entry
-    from tawtin.runtime.rows import KINDS, decode, rows_of
+    from tawtin.runtime.rows import KINDS, decode
 
     head = opened.head()
     chain, state = Chain(), State(site_of(settings))
@@ -247,8 +247,7 @@ def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
         for body in bodies:
             fold(state, decode_entry(body))
         changed: dict[tuple[str, str], Record | None] = state.take_changed()
-        for row in rows_of(changed):
-            wanted[row.kind, row.id] = hashlib.sha256(row.body).digest() if row.body else b""
+        wanted.update((key, _digest(record)) for key, record in changed.items())
     if chain.size != head.size or chain.root() != head.root:
         said = f"the entries give {chain.root().hex()[:16]}..., the journal says {head.root.hex()[:16]}..."
         mend = "entries were changed after they were written: restore a backup, and find out who could write there"
@@ -260,8 +259,7 @@ def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
             continue
         compared += 1
         body = opened.get(kind, name)
-        held = hashlib.sha256(rows_of({(kind, name): decode(kind, body)})[0].body).digest() if body else b""
-        if held != digest:
+        if _digest(decode(kind, body) if body else None) != digest:
             wrong.append(f"{kind} {name}")
     moved = opened.events(head.size, 1) != []
     root = ok("merkle root", f"{head.size} entries give {head.root.hex()}")
@@ -275,6 +273,15 @@ def _compared(settings: Settings, opened: Journal) -> tuple[list[Check], bool]:
             fault("state from events", f"{len(wrong)} of {compared} records differ: {shown}", mend),
         ], moved
     return [root, ok("state from events", f"{compared} records, all as the events say")], moved
+
+
+def _digest(record: Record | None) -> bytes:
+    """Of a record, whatever the order of keys in its mappings; nothing for one that is gone."""
+    import msgspec
+
+    return (
+        b"" if record is None else hashlib.sha256(msgspec.json.encode(record, order="deterministic")).digest()
+    )
 
 
 def listening(settings: Settings) -> list[Check]:
