@@ -252,8 +252,6 @@ class Driver:
         world, draw = self.world, self.random
         world.trace.note(world.clock, "faults stop")
         world.weather.clear()
-        # an operator's earlier wish that is still on its way must not undo what is mended below
-        world.outbox = [pair for pair in world.outbox if pair[1].kind not in {"tenant", "health"}]
         for name, node in world.host.nodes.items():
             world.host.nodes[name] = msgspec.structs.replace(node, health=NodeHealth.READY, gpus_sick=())
         again = world.plane is None or draw.randrange(2) == 0
@@ -264,6 +262,8 @@ class Driver:
         if again:
             for check in world.checks:
                 check.adopted()
+        # an operator's earlier wish that is still on its way must not undo what is mended below
+        world.outbox = [pair for pair in world.outbox if pair[1].kind not in {"tenant", "health"}]
         for name in world.host.nodes:
             world.send(Request("health", target=name))
         for name, tenant in sorted(world.book.tenants.items()):
