@@ -92,25 +92,33 @@ def _open_v2(place: str, name: str) -> tuple[str, str]:
 class Group:
     """The control group of one run."""
 
-    def __init__(self, parents: dict[str, str], run: str) -> None:
+    def __init__(self, parents: dict[str, str], name: str) -> None:
         """Name the group; `parents` as `detect` returned them, empty for no group at all."""
-        self._folders = {kind: os.path.join(parent, run) for kind, parent in parents.items()}
+        self._folders = {kind: os.path.join(parent, name) for kind, parent in parents.items()}
+        self.name = name
         self._v2 = "unified" in parents
 
     def __bool__(self) -> bool:
         """Whether there is a group."""
         return bool(self._folders)
 
-    def make(self, *, memory_bytes: int, cpus_milli: int, processes: int) -> None:
-        """Create the group with its limits; zero means no limit. Raises OSError."""
+    def enter(self) -> None:
+        """Create the group and move the calling process, which has one thread, into it. Raises OSError.
+
+        The kernel waits for all processors each time a process moves, some 20 ms: done before there is work, and what
+        is forked later is in the group from its first instruction.
+        """
         for folder in self._folders.values():
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
+            _write(os.path.join(folder, "cgroup.procs"), "0")
+
+    def limit(self, *, memory_bytes: int, cpus_milli: int, processes: int) -> None:
+        """Set the group's limits; zero means no limit. Raises OSError."""
         quota = max(1000, cpus_milli * _CPU_PERIOD_US // 1000)
         if self._v2:
             self._set("unified", "memory.max", memory_bytes)
             self._set("unified", "memory.swap.max", 0 if memory_bytes else -1, optional=True)
-            self._set("unified", "memory.oom.group", 1 if memory_bytes else -1, optional=True)
             self._set("unified", "pids.max", processes)
             if cpus_milli:
                 _write(os.path.join(self._folders["unified"], "cpu.max"), f"{quota} {_CPU_PERIOD_US}")
@@ -129,11 +137,6 @@ class Group:
         except OSError:
             if not optional:
                 raise
-
-    def join(self) -> None:
-        """Move the calling process, which has one thread, into the group. Raises OSError."""
-        for folder in self._folders.values():
-            _write(os.path.join(folder, "cgroup.procs"), "0")
 
     def cpu_ms(self) -> int | None:
         """Processor time of all its processes, also of those that ended; None where it is not known."""
@@ -177,14 +180,14 @@ class Group:
                 found.update(int(word) for word in _words(os.path.join(folder, "cgroup.procs")))
         return sorted(found - {0})
 
-    def kill(self, wait_s: float) -> bool:
-        """Kill all its processes; return whether none is left within `wait_s`."""
+    def kill(self, wait_s: float, *, but: int = 0) -> bool:
+        """Kill all its processes except `but`; return whether no other is left within `wait_s`."""
         end = time.monotonic() + wait_s
         while True:
-            if self._v2:
+            if self._v2 and not but:
                 with contextlib.suppress(OSError):
                     _write(os.path.join(self._folders["unified"], "cgroup.kill"), "1")
-            pids = self.pids()
+            pids = [pid for pid in self.pids() if pid != but]
             if not pids:
                 return True
             for pid in pids:
@@ -206,6 +209,16 @@ class Group:
                     time.sleep(0.002)
                 else:
                     break
+
+
+def sweep(parents: dict[str, str]) -> None:
+    """Delete the groups that nobody is in any more."""
+    for parent in parents.values():
+        with contextlib.suppress(OSError):
+            for name in os.listdir(parent):
+                if os.path.isdir(os.path.join(parent, name)):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(os.path.join(parent, name))
 
 
 def remove_parents(parents: dict[str, str]) -> None:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import signal
 import stat
 import time
@@ -22,6 +21,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _AT_FDCWD: Final = -100
+_DEPTH_MAX: Final = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +49,25 @@ def write_file(path: str, body: bytes, *, sync: bool = True) -> None:
 def write_json(path: str, value: object, *, sync: bool = True) -> None:
     """Replace `path` by `value` as JSON. Raises OSError."""
     write_file(path, json.dumps(value, separators=(",", ":")).encode(), sync=sync)
+
+
+class Slate:
+    """A small JSON file that is overwritten in place: no new file each time, and a process that is killed leaves it whole.
+
+    One write call of at most a page replaces all of it. After a crash of the machine it may be anything.
+    """
+
+    def __init__(self, path: str, *, size: int = 2048) -> None:
+        """Make the file, or take over what is there. Raises OSError."""
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = size
+
+    def write(self, value: object) -> None:
+        """Replace the content. Raises OSError, ValueError if it does not fit."""
+        body = json.dumps(value, separators=(",", ":")).encode()
+        if len(body) > self._size:
+            raise ValueError(f"{len(body)} bytes do not fit into {self._size}")
+        os.pwrite(self._fd, body.ljust(self._size), 0)
 
 
 def read_json(path: str) -> dict[str, Any] | None:
@@ -97,21 +116,59 @@ def rename_new(source: str, target: str) -> bool:
 def remove_tree(path: str) -> None:
     """Delete a folder that a tenant may have filled, following no links; what resists is left behind.
 
-    A tenant without rights of its own folder (mode 000) does not keep its owner from deleting it.
+    A tenant that took all rights of its own folder (mode 000) does not keep its owner from deleting it, and one that
+    nested folders without end does not exhaust us: deep ones are lifted to the top first.
     """
-
-    def relax(_function: object, name: str, _error: object) -> None:
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         with contextlib.suppress(OSError):
-            parent = os.path.dirname(name)
-            if not stat.S_ISLNK(os.lstat(parent).st_mode):
-                os.chmod(parent, 0o700)
-            if stat.S_ISDIR(os.lstat(name).st_mode):
-                os.chmod(name, 0o700)
+            os.unlink(path)
+        return
+    try:
+        while _empty(top, top, 0):
+            pass
+    finally:
+        os.close(top)
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
 
-    for _ in range(3):
-        shutil.rmtree(path, onerror=relax)
-        if not os.path.lexists(path):
-            return
+
+def _empty(folder: int, top: int, depth: int) -> bool:
+    """Delete what is in `folder`; return whether something was lifted to `top`, which is then to be emptied again."""
+    again = False
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=folder)
+                elif depth >= _DEPTH_MAX:
+                    os.rename(entry.name, f"deep-{time.monotonic_ns()}", src_dir_fd=folder, dst_dir_fd=top)
+                    again = True
+                else:
+                    again = _remove_folder(entry.name, folder, top, depth) or again
+            except OSError:
+                continue
+    return again
+
+
+def _remove_folder(name: str, parent: int, top: int, depth: int) -> bool:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(name, flags, dir_fd=parent)
+    except PermissionError:
+        os.chmod(
+            name, 0o700, dir_fd=parent
+        )  # it is no link: it was seen as a folder, and nobody else is there any more
+        folder = os.open(name, flags, dir_fd=parent)
+    try:
+        if not os.fstat(folder).st_mode & stat.S_IWUSR or not os.fstat(folder).st_mode & stat.S_IXUSR:
+            os.fchmod(folder, 0o700)
+        again = _empty(folder, top, depth + 1)
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=parent)
+    return again
 
 
 def lock_file(path: str) -> int | None:

@@ -98,7 +98,7 @@ class LocalEngine:
         settings = self._settings
         self._wake = wake
         os.makedirs(settings.root, mode=0o700, exist_ok=True)
-        etc = os.path.join(settings.root, "etc")
+        etc = os.path.join(settings.root, "etc", secrets.token_hex(8))
         box, why = sandbox.find(
             wanted=settings.sandbox, expose=settings.expose, etc=etc, seccomp=seccomp.compile_filter()
         )
@@ -116,7 +116,7 @@ class LocalEngine:
         self._look_at_gpus()
         self._quick = ThreadPoolExecutor(_QUICK_WORKERS, "tawtin-run")
         self._slow = ThreadPoolExecutor(_SLOW_WORKERS, "tawtin-files")
-        self._link = Link(settings.root, self._on_answer, self._on_lost)
+        self._link = Link(settings.root, groups, self._on_answer, self._on_lost)
         self._events = Events(
             os.path.join(settings.root, "engine.sock"),
             on_event=self._on_event,
@@ -125,6 +125,10 @@ class LocalEngine:
             tick_ms=settings.rescan_ms,
         )
         self._folders.clear_prepared()
+        if box:
+            self._folders.clear_etc()
+            sandbox.copy_etc(etc)
+        cgroups.sweep(groups)
         for run in sorted(os.listdir(self._folders.part("runs"))):
             with self._lock:
                 self._known[run] = _Known()
@@ -248,9 +252,7 @@ class LocalEngine:
         ground, root = self._ground, self._folders.root
         user = plan.user_of(ground, order)
         owner = user if os.geteuid() == 0 else None
-        if ground.box:
-            sandbox.write_names(ground.box.etc, *user)
-        self._folders.lay_out(prepared, order, plan.scripts(order, ground), owner)
+        self._folders.lay_out(prepared, order, {} if ground.box else plan.scripts(order, ground), owner)
         cache = plan.setup_cache(order, ground, root=root)
         cached = False
         if cache is not None and os.path.isdir(setupcache.entry(cache)):
@@ -280,7 +282,7 @@ class LocalEngine:
             durable.write_json(
                 path, {"cause": asked["cause"] if asked else cause.value, "grace_ms": grace_ms}, sync=False
             )
-        process = durable.read_json(os.path.join(folder, orders.PROCESS))
+        process = durable.read_json(os.path.join(folder, orders.STATE))
         if process and durable.still_there(
             process["pid"], process["ticks"]
         ):  # else it looks before it starts anything
@@ -350,11 +352,12 @@ class LocalEngine:
     def _start_failed(self, run: str, message: str) -> None:
         if not self._folders.tombstone(run, Cause.START_FAILED.value, message):
             folder = self._folders.live(run)  # the token was taken, and then no process could be made
-            verdict.record_loss(run, folder, self._ground.cgroup)
+            verdict.record_loss(run, folder)
         self._examine(run)
 
     def _on_lost(self) -> None:
         """The launcher went: ask a new one for what this one did not answer."""
+        cgroups.sweep(self._ground.cgroup)
         with self._lock:
             waiting = (
                 []
@@ -404,8 +407,8 @@ class LocalEngine:
                 self._submit(self._slow, self._collect, run, folder)
             else:
                 self._say(verdict.report_end(run, record, folders.read_result(folder) or Result()))
-        elif durable.lock_held(os.path.join(folder, orders.LOCK)):
-            process = durable.read_json(os.path.join(folder, orders.PROCESS))
+        elif durable.lock_held(os.path.join(folder, orders.ORDER)):
+            process = durable.read_json(os.path.join(folder, orders.STATE))
             if process and not known.pid:
                 known.pid = int(process["pid"])
                 self._events.follow(run, known.pid, process["ticks"])
@@ -417,7 +420,7 @@ class LocalEngine:
 
     def _lose(self, run: str, folder: str) -> None:
         try:
-            settled = verdict.record_loss(run, folder, self._ground.cgroup)
+            settled = verdict.record_loss(run, folder)
         finally:
             with self._lock:
                 if run in self._known:
@@ -468,7 +471,7 @@ class LocalEngine:
         if folder is None:
             return LogChunk(offset=max(0, offset), data=b"")
         over = os.path.exists(os.path.join(folder, orders.EXIT))
-        at, data, dropped, total = read_log(os.path.join(folder, orders.LOG), offset, limit)
+        at, data, dropped, total = read_log(folder, offset, limit)
         return LogChunk(offset=at, data=data, dropped=dropped, end=over and at + len(data) >= total)
 
 

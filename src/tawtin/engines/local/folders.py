@@ -80,6 +80,12 @@ class Folders:
         for name in os.listdir(self.part("trash")):
             durable.remove_tree(os.path.join(self.part("trash"), name))
 
+    def clear_etc(self) -> None:
+        """Delete what earlier control planes showed to runs as /etc, unless a run may still look at it."""
+        if not os.listdir(self.part("runs")):
+            for name in os.listdir(self.part("etc")):
+                durable.remove_tree(os.path.join(self.part("etc"), name))
+
     def prepare(self, run: str) -> str:
         """A new, empty prepared folder for a run."""
         path = os.path.join(self.part("prepared"), f"{run}.{secrets.token_hex(8)}")
@@ -87,9 +93,9 @@ class Folders:
         return path
 
     def lay_out(
-        self, path: str, order: RunOrder, scripts: dict[str, bytes], user: tuple[int, int] | None
+        self, path: str, order: RunOrder, scripts: dict[str, str], user: tuple[int, int] | None
     ) -> None:
-        """Fill a prepared folder with everything but inputs: the tenant's folders, scripts, what to remember."""
+        """Fill a prepared folder with everything but inputs: the tenant's folders, `scripts`, what to remember."""
         os.chmod(path, self._passage)
         files = os.path.join(path, orders.FILES)
         os.mkdir(files, 0o700)
@@ -102,13 +108,19 @@ class Folders:
         os.symlink("work", link)
         if user:
             os.chown(link, *user, follow_symlinks=False)
-        for name, body in scripts.items():
-            fd = os.open(os.path.join(path, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            with open(fd, "wb") as file:
-                file.write(body)
-            os.chmod(os.path.join(path, name), 0o644)
+        if scripts:
+            folder = os.path.join(path, orders.SCRIPTS)
+            os.mkdir(folder)
+            os.chmod(folder, self._passage | 0o044)
+        for name, text in scripts.items():
+            with open(
+                os.path.join(path, orders.SCRIPTS, name), "w", encoding="utf-8", errors="surrogateescape"
+            ) as file:
+                file.write(text)
+                os.fchmod(file.fileno(), 0o644)
         note = OrderNote(run=order.run, tenant=order.tenant, outputs=order.spec.outputs)
-        durable.write_file(os.path.join(path, orders.ORDER), msgspec.json.encode(note), sync=False)
+        with open(os.path.join(path, orders.ORDER), "wb") as file:
+            file.write(msgspec.json.encode(note))
 
     def tombstone(self, run: str, cause: str, message: str = "") -> bool:
         """Record durably that a run ended before it started; False if it was started meanwhile. Raises OSError."""

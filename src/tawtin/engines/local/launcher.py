@@ -22,8 +22,8 @@ import time
 from typing import Any, Final, NoReturn, cast
 
 from tawtin.engines.local import durable, orders
+from tawtin.engines.local.spares import Spares
 from tawtin.engines.local.orders import Plan
-from tawtin.engines.local.supervisor import supervise
 
 SOCKET: Final = "launcher.sock"
 _LOCK: Final = "launcher.lock"
@@ -79,6 +79,7 @@ class Launcher:
         self._listener = self._listen()
         self._buffers: dict[socket.socket, bytearray] = {}
         self._retired = False
+        self._spares = Spares(self._close_for_child)
 
     def _listen(self) -> socket.socket:
         folder = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -111,7 +112,8 @@ class Launcher:
                     self._accept()
                 else:
                     self._read(channel)
-            self._reap()
+            self._spares.reap()
+            self._spares.refill()
         os._exit(0)
 
     def _accept(self) -> None:
@@ -146,6 +148,7 @@ class Launcher:
         tokens: list[tuple[Plan, int]] = []
         for request in requests:
             if request["op"] == "hello":
+                self._spares.parents = dict(request.get("cgroup") or {})
                 answers.append({"hello": self._version, "pid": os.getpid()})
             elif request["op"] == "retire":
                 self._retired = True
@@ -163,12 +166,25 @@ class Launcher:
         if tokens:
             durable.sync_folder(self._runs)  # from here on these runs were started, whatever happens
         for plan, lock in tokens:
-            answers.append(self._fork(plan, lock))
+            try:
+                pid = self._spares.hand_over(plan, lock)
+            except OSError as error:
+                answers.append({"run": plan["run"], "error": f"no process could be made: {error}"})
+            else:
+                answers.append({"run": plan["run"], "pid": pid, "ticks": durable.start_ticks(pid)})
+            finally:
+                os.close(lock)
         return answers
+
+    def _close_for_child(self) -> None:
+        self._selector.close()
+        self._listener.close()
+        for channel in self._buffers:
+            channel.close()
 
     def _take_token(self, prepared: str, plan: Plan) -> int | None:
         """Make the run's folder its own, with its lock held; return the lock, or None if the run was started before."""
-        lock = durable.lock_file(os.path.join(prepared, orders.LOCK))
+        lock = durable.lock_file(os.path.join(prepared, orders.ORDER))
         if lock is None:
             return None
         try:
@@ -179,29 +195,6 @@ class Launcher:
             raise
         os.close(lock)
         return None
-
-    def _fork(self, plan: Plan, lock: int) -> dict[str, object]:
-        try:
-            pid = os.fork()
-        except OSError as error:
-            os.close(lock)
-            return {"run": plan["run"], "error": f"no process could be made: {error}"}
-        if pid == 0:
-            try:
-                self._selector.close()
-                self._listener.close()
-                for channel in self._buffers:
-                    channel.close()
-                supervise(plan)
-            finally:
-                os._exit(70)
-        os.close(lock)
-        return {"run": plan["run"], "pid": pid, "ticks": durable.start_ticks(pid)}
-
-    def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
 
 
 if __name__ == "__main__":

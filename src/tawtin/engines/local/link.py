@@ -19,7 +19,7 @@ from tawtin.engines.local.launcher import SOCKET, frame, frames
 _START_S: Final = 15.0
 _LOG: Final = "launcher.log"
 _MODULES: Final = (
-    "cgroups", "durable", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache", "spawn",
+    "cgroups", "durable", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache", "spares", "spawn",
     "supervisor", "watch",
 )  # fmt: skip
 """What the launcher loads: when one of these changed, it is another launcher."""
@@ -43,10 +43,15 @@ class Link:
     """A connection to the launcher, made again whenever it is needed. Methods may be called from several threads."""
 
     def __init__(
-        self, root: str, on_answer: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]
+        self,
+        root: str,
+        groups: dict[str, str],
+        on_answer: Callable[[dict[str, Any]], None],
+        on_lost: Callable[[], None],
     ) -> None:
-        """`on_answer` and `on_lost` are called from the link's own thread."""
+        """`groups` is where control groups are made, as `cgroups.detect` found it. `on_answer` and `on_lost` are called from the link's own thread."""
         self._root = root
+        self._groups = groups
         self._version = version()
         self._on_answer = on_answer
         self._on_lost = on_lost
@@ -148,7 +153,7 @@ class Link:
         return channel
 
     def _greet(self, channel: socket.socket) -> tuple[dict[str, Any], bytearray]:
-        channel.sendall(frame({"op": "hello"}))
+        channel.sendall(frame({"op": "hello", "cgroup": self._groups}))
         buffer = bytearray()
         while True:
             data = channel.recv(65536)

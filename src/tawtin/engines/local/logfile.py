@@ -1,6 +1,6 @@
 """A run's output as files of bounded size: the beginning is kept, the end is kept, the middle is dropped.
 
-The folder holds segments, each named by the offset of its first byte in the whole output. Only the supervisor writes;
+Each segment is a file named `log.` and the offset of its first byte in the whole output. Only the supervisor writes;
 anyone may read meanwhile.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from typing import Final
+
+from tawtin.engines.local.orders import LOG_PREFIX
 
 _NAME_DIGITS: Final = 20
 _SEGMENTS: Final = 8
@@ -19,7 +21,7 @@ class LogWriter:
     """Appends to a log of at most `bytes_max` bytes, give or take one segment."""
 
     def __init__(self, folder: str, bytes_max: int) -> None:
-        """Start in an existing, empty folder."""
+        """Start in an existing folder without a log."""
         self._folder = folder
         self._segment_bytes = max(_SEGMENT_BYTES_MIN, bytes_max // _SEGMENTS)
         self._starts: list[int] = []
@@ -52,13 +54,17 @@ class LogWriter:
 
     def _next_segment(self) -> None:
         self.close()
-        path = os.path.join(self._folder, f"{self.total:0{_NAME_DIGITS}d}")
+        path = _segment(self._folder, self.total)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._starts.append(self.total)
         self._room = self._segment_bytes
         if len(self._starts) > _SEGMENTS:
             oldest = self._starts.pop(1)
-            os.unlink(os.path.join(self._folder, f"{oldest:0{_NAME_DIGITS}d}"))
+            os.unlink(_segment(self._folder, oldest))
+
+
+def _segment(folder: str, start: int) -> str:
+    return os.path.join(folder, f"{LOG_PREFIX}{start:0{_NAME_DIGITS}d}")
 
 
 def read_log(folder: str, offset: int, limit: int) -> tuple[int, bytes, int, int]:
@@ -77,10 +83,12 @@ def read_log(folder: str, offset: int, limit: int) -> tuple[int, bytes, int, int
 
 def _read_once(folder: str, offset: int, limit: int) -> tuple[int, bytes, int, int]:
     try:
-        names = sorted(name for name in os.listdir(folder) if name.isdigit())
+        starts = sorted(
+            int(name[len(LOG_PREFIX) :]) for name in os.listdir(folder) if name.startswith(LOG_PREFIX)
+        )
     except FileNotFoundError:
         return max(0, offset), b"", 0, 0
-    spans = [(int(name), os.stat(os.path.join(folder, name)).st_size) for name in names]
+    spans = [(start, os.stat(_segment(folder, start)).st_size) for start in starts]
     total = spans[-1][0] + spans[-1][1] if spans else 0
     wanted = max(0, total + offset) if offset < 0 else min(offset, total)
     at = wanted
@@ -93,7 +101,7 @@ def _read_once(folder: str, offset: int, limit: int) -> tuple[int, bytes, int, i
             if parts:
                 break  # a gap: the next call starts behind it
             at = start
-        with open(os.path.join(folder, f"{start:0{_NAME_DIGITS}d}"), "rb") as file:
+        with open(_segment(folder, start), "rb") as file:
             file.seek(at - start)
             piece = file.read(min(room, start + size - at))
         parts.append(piece)

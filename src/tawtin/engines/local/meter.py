@@ -178,6 +178,8 @@ class Meter:
         self._group = group
         self._files = files
         self._cpu_ms = 0
+        self._cpu_before = (group.cpu_ms() or 0) - int(time.process_time() * 1000)
+        """The group's time that is the supervisor's own, who is in it: subtracted."""
         self._memory_peak = 0
         self._energy = Energy(uuids)
         self.disk_bytes = 0
@@ -188,7 +190,8 @@ class Meter:
     def look(self, pids: list[int]) -> int:
         """Look at processor time and memory now; return the memory in use, bytes."""
         if self._group:
-            self._cpu_ms = max(self._cpu_ms, self._group.cpu_ms() or 0)
+            own = self._cpu_before + int(time.process_time() * 1000)
+            self._cpu_ms = max(self._cpu_ms, (self._group.cpu_ms() or 0) - own)
             self._memory_peak = max(self._memory_peak, self._group.memory_peak_bytes() or 0)
             now = self._group.memory_bytes()
             if now is not None:

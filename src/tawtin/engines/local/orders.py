@@ -8,19 +8,16 @@ from __future__ import annotations
 from typing import Final, TypedDict
 
 ORDER: Final = "order.json"
-"""What a report needs of the order, without secrets."""
-PROCESS: Final = "process.json"
-"""Who supervises: pid, start ticks, boot id, and the same of the sandbox; which control groups."""
-STARTED: Final = "started.json"
+"""What a report needs of the order, without secrets. The supervisor holds its lock as long as it lives."""
+STATE: Final = "state.json"
+"""Who supervises (pid, start ticks, boot id, the same of the sandbox, which control groups), since when, usage so far."""
 STOP: Final = "stop.json"
-USAGE: Final = "usage.json"
 EXIT: Final = "exit.json"
 """The exit record; its presence means that the program is over."""
 RESULT: Final = "result.json"
 """The exit record after outputs were collected: what is reported."""
-LOCK: Final = "lock"
-"""Held by the supervisor as long as it lives."""
-LOG: Final = "log"
+LOG_PREFIX: Final = "log."
+SCRIPTS: Final = "scripts"
 FILES: Final = "files"
 """What the tenant can write: home, work, tmp."""
 
@@ -58,6 +55,8 @@ class Plan(TypedDict):
     """Options that the sandbox program reads from a descriptor instead of its command line."""
     seccomp: str
     """The compiled system call filter, hexadecimal; empty for none."""
+    scripts: dict[str, str]
+    """Path in the sandbox -> text of a file that is written there, readable by all. Empty without a sandbox."""
     env: dict[str, str]
     """The run's environment, secrets included. Never written to disk and in no command line."""
     mountpoints: list[list[str]]

@@ -15,7 +15,7 @@ from tawtin.engines.local.meter import MIB
 from tawtin.engines.local.orders import Limits, Plan, SetupCache
 from tawtin.engines.local.sandbox import Sandbox, View
 from tawtin.engines.local.settings import LocalSettings
-from tawtin.engines.local.spawn import env_script
+from tawtin.engines.local.spawn import exports
 from tawtin.model.resources import Node
 from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK
 from tawtin.ports import RunOrder
@@ -62,16 +62,17 @@ def user_of(ground: Ground, order: RunOrder) -> tuple[int, int]:
     return number, number
 
 
-def scripts(order: RunOrder, ground: Ground) -> dict[str, bytes]:
-    """The scripts of a run, by name."""
-    found = {"run.sh": order.spec.run.encode()}
+def scripts(order: RunOrder, ground: Ground) -> dict[str, str]:
+    """The scripts and account files of a run, by name."""
+    found = sandbox.account_files(*user_of(ground, order))
+    found |= {"run.sh": order.spec.run}
     if order.spec.setup:
-        found["setup.sh"] = order.spec.setup.encode()
+        found["setup.sh"] = order.spec.setup
     count = len(order.slots)
     if count > 1:
         for rank in range(count):
-            found[f"rank.{rank}"] = env_script(rank_env(rank, gpu_names(order, ground.nodes, rank)))
-        found["ranks.sh"] = _RANKS.replace("@count@", str(count)).encode()
+            found[f"rank.{rank}"] = exports(rank_env(rank, gpu_names(order, ground.nodes, rank)))
+        found["ranks.sh"] = _RANKS.replace("@count@", str(count))
     return found
 
 
@@ -104,11 +105,12 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
     everyone = [name for rank in range(len(order.slots)) for name in gpu_names(order, ground.nodes, rank)]
     main = "ranks.sh" if len(order.slots) > 1 else "run.sh"
     limits = _limits(order, settings)
+    texts = scripts(order, ground)
     env = run_env(order, home=home, work=work, temporary=temporary, gpu_names=names)
     if box:
         view = View(
             files=files,
-            scripts=tuple((f"{folder}/{name}", name) for name in scripts(order, ground)),
+            scripts=tuple(f"{sandbox.SCRIPTS}/{name}" for name in texts),
             uid=uid,
             gid=gid,
             network=spec.network,
@@ -121,8 +123,8 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         setup = sandbox.command(box, view, "setup.sh") if spec.setup else []
     else:
         shell = ["/bin/bash", "-eo", "pipefail"]
-        args, command = [], [*shell, f"{folder}/{main}"]
-        setup = [*shell, f"{folder}/setup.sh"] if spec.setup else []
+        args, command = [], [*shell, f"{folder}/{orders.SCRIPTS}/{main}"]
+        setup = [*shell, f"{folder}/{orders.SCRIPTS}/setup.sh"] if spec.setup else []
     checkpoint = spec.checkpoint
     return {
         "run": order.run,
@@ -132,6 +134,7 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         "command": command,
         "sandbox_args": args,
         "seccomp": box.seccomp.hex(),
+        "scripts": {f"{sandbox.SCRIPTS}/{name}": text for name, text in texts.items()} if box else {},
         "env": env,
         "mountpoints": _mountpoints(laid) if box else [],
         "user": [uid, gid] if os.geteuid() == 0 else [],

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 from dataclasses import dataclass, field
 from typing import Final
 
-from tawtin.engines.local.spawn import ARGS_FD, SECCOMP_FD, STATUS_FD
+from tawtin.engines.local.spawn import ARGS_FD, SCRIPT_FD, SECCOMP_FD, STATUS_FD
 from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK
 
 SCRIPTS: Final = "/run/tawtin"
@@ -24,6 +25,8 @@ _ETC: Final = (
 )  # fmt: skip
 """What programs look for in /etc; the rest of it, host keys and password hashes among it, is not shown."""
 _ETC_NETWORK: Final = ("resolv.conf", "hosts")
+_ETC_DEPTH_MAX: Final = 6
+_ETC_FILE_BYTES_MAX: Final = 4 << 20
 _SYSTEM: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
@@ -39,7 +42,7 @@ class Sandbox:
     seccomp: bytes = b""
     expose: tuple[str, ...] = ()
     etc: str = ""
-    """Folder with `passwd` and `group` as runs see them, by user id."""
+    """Folder that runs see as /etc, made by `copy_etc`."""
 
     def __bool__(self) -> bool:
         """Whether there is one."""
@@ -52,8 +55,8 @@ class View:
 
     files: str
     """Its own folder, with home, work and tmp."""
-    scripts: tuple[tuple[str, str], ...]
-    """(path, name below `SCRIPTS`)."""
+    scripts: tuple[str, ...]
+    """Paths of files that are written from descriptors, the first of which is `SCRIPT_FD`."""
     uid: int
     gid: int
     network: bool
@@ -118,21 +121,19 @@ def _system(view: View, box: Sandbox, made: set[str]) -> list[str]:
             args += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             args += ["--ro-bind", path, path]
-    args += ["--perms", "0755", "--dir", "/etc"]
+    args += ["--ro-bind", box.etc, "/etc"]
     made.add("/etc")
-    for name in (*_ETC, *(_ETC_NETWORK if view.network else ())):
-        args += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for name in ("passwd", "group"):
-        args += ["--ro-bind", f"{box.etc}/{name}.{view.uid}", f"/etc/{name}"]
+    if view.network:
+        for name in _ETC_NETWORK:
+            args += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     args += ["--proc", "/proc", "--dev", "/dev"]
     args += ["--perms", "1777", "--size", str(view.shm_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108
     for device in view.devices:
         args += ["--dev-bind-try", device, device]
     if view.devices:
         args += ["--ro-bind-try", "/sys", "/sys"]
-    args += _parents(f"{SCRIPTS}/x", made)
-    for source, name in view.scripts:
-        args += ["--ro-bind", source, f"{SCRIPTS}/{name}"]
+    for number, path in enumerate(view.scripts, SCRIPT_FD):
+        args += [*_parents(path, made), "--perms", "0644", "--file", str(number), path]
     return args
 
 
@@ -170,20 +171,43 @@ def command(box: Sandbox, view: View, script: str) -> list[str]:
     return [box.bwrap, "--args", str(ARGS_FD), "--", *drop, "--", *shell]
 
 
-def write_names(etc: str, uid: int, gid: int) -> None:
-    """Write the account files of runs with this user id, unless they are there. Raises OSError."""
-    lines = {
-        "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\nrun:x:{uid}:{gid}:run:{SANDBOX_HOME}:/bin/bash\n",
-        "group": f"root:x:0:\nrun:x:{gid}:\n",
-    }
-    for name, text in lines.items():
-        path = f"{etc}/{name}.{uid}"
-        if not os.path.exists(path):
-            temporary = f"{path}.{os.getpid()}"
-            with open(temporary, "w", encoding="ascii") as file:
-                file.write(text)
-            os.chmod(temporary, 0o644)
-            os.rename(temporary, path)
+def account_files(uid: int, gid: int) -> dict[str, str]:
+    """The account files of a run, which its /etc links to: it knows root, and itself as `run`."""
+    passwd = f"root:x:0:0:root:/root:/usr/sbin/nologin\nrun:x:{uid}:{gid}:run:{SANDBOX_HOME}:/bin/bash\n"
+    return {"passwd": passwd, "group": f"root:x:0:\nrun:x:{gid}:\n"}
+
+
+def copy_etc(target: str) -> None:
+    """Make the folder `target` what runs see as /etc: copies of what everybody may read of it, and nothing else.
+
+    One mount of a copy, where thirty mounts of the originals would take longer than all else. Raises OSError.
+    """
+    os.makedirs(target, mode=0o755)
+    for name in _ETC:
+        _copy_public(f"/etc/{name}", f"{target}/{name}", 0)
+    for name in _ETC_NETWORK:  # something to mount on
+        with open(f"{target}/{name}", "wb") as file:
+            file.write(b"127.0.0.1 localhost\n::1 localhost\n" if name == "hosts" else b"")
+        os.chmod(f"{target}/{name}", 0o644)
+    for name in ("passwd", "group"):
+        os.symlink(f"{SCRIPTS}/{name}", f"{target}/{name}")
+
+
+def _copy_public(source: str, target: str, depth: int) -> None:
+    try:
+        info = os.lstat(source)
+        if stat.S_ISLNK(info.st_mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISDIR(info.st_mode) and info.st_mode & 0o005 == 0o005 and depth < _ETC_DEPTH_MAX:
+            os.mkdir(target, 0o755)
+            os.chmod(target, 0o755)
+            for name in os.listdir(source):
+                _copy_public(f"{source}/{name}", f"{target}/{name}", depth + 1)
+        elif stat.S_ISREG(info.st_mode) and info.st_mode & 0o004 and info.st_size <= _ETC_FILE_BYTES_MAX:
+            shutil.copyfile(source, target)
+            os.chmod(target, 0o644)
+    except FileNotFoundError:
+        return
 
 
 def find(*, wanted: bool, expose: tuple[str, ...], etc: str, seccomp: bytes) -> tuple[Sandbox, str]:

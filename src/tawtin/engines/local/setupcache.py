@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tawtin.engines.local import durable
 from tawtin.engines.local.orders import SetupCache
@@ -24,8 +22,7 @@ KEPT: Final = ("home", "work")
 _WAIT_S: Final = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """What a run may do about its set-up."""
 
     ready: bool = False
@@ -101,16 +98,11 @@ def keep(cache: SetupCache | None, files: str) -> None:
 def copy_tree(source: str, target: str) -> bool:
     """Copy a folder as it is, links as links, owners kept where we may; return whether all of it was copied."""
     command = ["cp", "-a", "--reflink=auto", "-T", "--", source, target]
-    path = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
-    done = subprocess.run(
-        command,
-        env=path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )  # noqa: S603,S607
-    return done.returncode == 0
+    silent: list[tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)
+    ]
+    pid = os.posix_spawnp("cp", command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, file_actions=silent)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def evict(caches: str, trash: str, bytes_max: int, size_of: Callable[[str], int]) -> None:

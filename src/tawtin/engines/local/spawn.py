@@ -1,4 +1,4 @@
-"""Start the sandbox of one run: what happens between fork and exec, and which descriptors go along.
+"""Start the sandbox of one run: which descriptors go along, and what its shell does first.
 
 The environment reaches the run's shell through a descriptor, because a command line can be read by others and an
 environment would be seen by programs that still have rights to lose (a preloaded library of the tenant's in them).
@@ -10,41 +10,72 @@ import contextlib
 import fcntl
 import os
 import resource
-import shlex
 import signal
 from typing import Final
 
 from tawtin.engines.local import durable
-from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.orders import Limits, Plan
 
 ARGS_FD: Final = 10
 ENV_FD: Final = 11
 STATUS_FD: Final = 12
 SECCOMP_FD: Final = 13
-_PASSED: Final = (ARGS_FD, ENV_FD, STATUS_FD, SECCOMP_FD)
+SCRIPT_FD: Final = 20
+"""Of the first script; the others follow."""
+_FIRST_OWN_FD: Final = 64
+"""The supervisor's own descriptors are beyond those that are passed on."""
 _SET_PIPE_SIZE: Final = 1031
-_OOM_SCORE: Final = b"500"
-SHELL_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "BASH_ENV": f"/proc/self/fd/{ENV_FD}"}
-"""All that the first programs see: where the shell finds the rest."""
+_OOM_SCORE: Final = 1000
+"""Where memory is short in the run's group, its own processes go before its supervisor."""
+_DEFAULT_SIGNALS: Final = (
+    signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
+)  # fmt: skip
 
 
 class SpawnError(Exception):
     """The sandbox could not be started; the message says why."""
 
 
-def env_script(env: dict[str, str]) -> bytes:
-    """What the shell reads first: the environment, and to wait for its children when it is asked to end.
+def shell_env(run: str) -> dict[str, str]:
+    """All that the first programs see: where the shell finds the rest, and by which name strays are found."""
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "BASH_ENV": f"/proc/self/fd/{ENV_FD}", "TAWTIN_RUN": run}
 
-    A shell that dies at SIGTERM would take the sandbox, and what the program is saving, with it.
+
+def quote(text: str) -> str:
+    """`text` as one word of the shell."""
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def first_script(plan: Plan) -> bytes:
+    """What the run's shell reads before anything else: limits, environment, working folder.
+
+    It waits for its children when it is asked to end: a shell that dies at SIGTERM would take the sandbox, and what
+    the program is saving, with it.
     """
-    lines = ["unset BASH_ENV", "trap 'trap - TERM; wait; exit 143' TERM"]
-    lines += [f"export {name}={shlex.quote(value)} || :" for name, value in sorted(env.items())]
-    lines += [f"exec {ENV_FD}<&-"]
-    if "TAWTIN_WORKDIR" in env:  # by the tenant's own right: the sandbox program has none left to enter it
-        lines += ['cd -- "$TAWTIN_WORKDIR"']
-    lines += [""]
+    limits = plan["limits"]
+    lines = [
+        "unset BASH_ENV",
+        "trap 'trap - TERM; wait; exit 143' TERM",
+        f"echo {_OOM_SCORE} >/proc/self/oom_score_adj || :",
+    ]
+    lines.append("ulimit -c 0")
+    if limits["open_files"]:
+        lines.append(f"ulimit -n {limits['open_files']} 2>/dev/null || :")
+    if limits["disk_bytes"]:
+        lines.append(f"ulimit -f {-(-limits['disk_bytes'] // 1024)} 2>/dev/null || :")
+    if limits["processes"] and not plan["cgroup"]:
+        lines.append(f"ulimit -u {limits['processes']} 2>/dev/null || :")
+    lines += [exports(plan["env"]), f"exec {ENV_FD}<&-"]
+    lines += [
+        'cd -- "$TAWTIN_WORKDIR"',
+        "",
+    ]  # by the tenant's own right: the sandbox program has none left to enter it
     return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def exports(env: dict[str, str]) -> str:
+    """Shell commands that set these variables; those that the shell keeps for itself stay."""
+    return "\n".join(f"export {name}={quote(value)} || :" for name, value in sorted(env.items()))
 
 
 def memory_file(body: bytes) -> int:
@@ -58,7 +89,7 @@ def memory_file(body: bytes) -> int:
 
 
 def _high(fd: int) -> int:
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64)
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_OWN_FD)
     os.close(fd)
     return moved
 
@@ -72,94 +103,91 @@ def pipe(size_bytes: int = 0) -> tuple[int, int]:
     return _high(reading), _high(writing)
 
 
-def spawn(plan: Plan, command: list[str], group: Group, log: int) -> tuple[int, int]:
+def spawn(plan: Plan, command: list[str], log: int) -> tuple[int, int]:
     """Start `command` for the plan, its output going to descriptor `log`.
 
     Returns (pid of what was started, descriptor of its status reports). Raises SpawnError.
     """
     status, status_writing = pipe()
-    failed, failed_writing = pipe()
-    passed = {ENV_FD: memory_file(env_script(plan["env"])), STATUS_FD: status_writing}
+    passed = {ENV_FD: memory_file(first_script(plan)), STATUS_FD: status_writing}
     if plan["sandbox_args"]:
         args = b"".join(arg.encode("utf-8", "surrogateescape") + b"\0" for arg in plan["sandbox_args"])
         passed[ARGS_FD] = memory_file(args)
+    for number, text in enumerate(plan["scripts"].values(), SCRIPT_FD):
+        passed[number] = memory_file(text.encode("utf-8", "surrogateescape"))
     if plan["seccomp"]:
         passed[SECCOMP_FD] = memory_file(bytes.fromhex(plan["seccomp"]))
+    try:
+        if plan["sandboxed"]:
+            return _spawn_sandbox(plan, command, passed, log), status
+        return _fork_bare(plan, command, passed, log), status
+    except OSError as error:
+        os.close(status)
+        raise SpawnError(f"`{command[0]}`: {error.strerror}") from error
+    finally:
+        for fd in passed.values():
+            os.close(fd)
+
+
+def _spawn_sandbox(plan: Plan, command: list[str], passed: dict[int, int], log: int) -> int:
+    """The quick way, without a copy of our memory: the sandbox program itself sees to its end with ours."""
+    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
+    ]
+    actions += [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in passed.items()]
+    env = shell_env(plan["run"])
+    return os.posix_spawn(
+        command[0], command, env, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=()
+    )
+
+
+def _fork_bare(plan: Plan, command: list[str], passed: dict[int, int], log: int) -> int:
+    """Without a sandbox program, what it does is done here: another user, no new rights, death with the supervisor."""
+    failed, failed_writing = pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        step = "process"
         try:
             if not durable.die_with_parent(parent):
                 os._exit(125)
-            step = "control group"
-            group.join()
-            step = "limits"
-            _limit(plan["limits"], in_group=bool(group))
-            step = "descriptors"
-            _connect(passed, log)
-            step = "user"
-            if not plan["sandboxed"]:
-                os.setsid()
-                _drop(plan["user"])
-                durable.die_with_parent(parent)  # a change of user clears it
-                os.chdir(os.path.join(plan["folder"], "files", "work"))
-            step = f"program `{command[0]}`"
-            os.execve(command[0], command, SHELL_ENV)  # noqa: S606 - no shell in between is the point
+            null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            for fd, number in (
+                (null, 0),
+                (log, 1),
+                (log, 2),
+                *((fd, number) for number, fd in passed.items()),
+            ):
+                os.dup2(fd, number)
+            for number in _DEFAULT_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            _limit(plan["limits"], in_group=bool(plan["cgroup"]))
+            os.setsid()
+            _drop(plan["user"])
+            durable.die_with_parent(parent)  # a change of user clears it
+            os.execve(command[0], command, shell_env(plan["run"]))  # noqa: S606 - no shell in between is the point
         except BaseException as error:  # noqa: BLE001 - nothing may escape into the supervisor's copy
-            os.write(failed_writing, f"{step}: {error}".encode())
+            os.write(failed_writing, str(error).encode())
         os._exit(126)
-    for fd in (status_writing, failed_writing, *passed.values()):
-        with contextlib.suppress(OSError):
-            os.close(fd)
+    os.close(failed_writing)
     reason = os.read(failed, 4096)
     os.close(failed)
     if reason:
         os.waitpid(pid, 0)
-        os.close(status)
         raise SpawnError(reason.decode("utf-8", "replace"))
-    return pid, status
+    return pid
 
 
 def _limit(limits: Limits, *, in_group: bool) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for kind, value in (
         (resource.RLIMIT_NOFILE, limits["open_files"]),
         (resource.RLIMIT_FSIZE, limits["disk_bytes"]),
         (resource.RLIMIT_NPROC, 0 if in_group else limits["processes"]),
     ):
-        hard = resource.getrlimit(kind)[1]
         if value:
+            hard = resource.getrlimit(kind)[1]
             lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(kind, (lower, lower))
-    with contextlib.suppress(OSError):
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-        os.write(fd, _OOM_SCORE)
-        os.close(fd)
-
-
-def _connect(passed: dict[int, int], log: int) -> None:
-    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for number, fd in passed.items():
-        os.dup2(fd, number)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in passed:
-            with contextlib.suppress(OSError):
-                os.set_inheritable(int(name), False)
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-        signal.SIGCHLD,
-        signal.SIGUSR1,
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _drop(user: list[int]) -> None:

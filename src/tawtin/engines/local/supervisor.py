@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from typing import Any, Final, NoReturn
 
 from tawtin.engines.local import durable, mountpoints, orders, setupcache
@@ -28,8 +27,8 @@ WAKE: Final = signal.SIGUSR1
 """Tells a supervisor to look for `stop.json`."""
 
 
-def supervise(plan: Plan) -> NoReturn:
-    """Carry out `plan` in this process, then end it. Never raises."""
+def supervise(plan: Plan, group: Group) -> NoReturn:
+    """Carry out `plan` in this process, which is in `group` (if it is one) already, then end it. Never raises."""
     os.setsid()
     wake, wake_writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_writing, warn_on_full_buffer=False)
@@ -41,11 +40,11 @@ def supervise(plan: Plan) -> NoReturn:
     ):  # meant for the control plane's terminal, not for runs
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    supervisor = Supervisor(plan, wake)
+    supervisor = Supervisor(plan, group, wake)
     try:
         supervisor.go()
     except BaseException:  # noqa: BLE001 - the exit record is written whatever happens
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())  # into the launcher's log
         supervisor.fail(f"the supervisor failed: {sys.exc_info()[1]}")
     os._exit(0)
 
@@ -53,16 +52,17 @@ def supervise(plan: Plan) -> NoReturn:
 class Supervisor:
     """One run's supervisor."""
 
-    def __init__(self, plan: Plan, wake: int) -> None:
+    def __init__(self, plan: Plan, group: Group, wake: int) -> None:
         """`wake` is a descriptor that becomes readable when there may be a stop to obey."""
         self._plan = plan
         self._folder = plan["folder"]
         self._files = os.path.join(self._folder, orders.FILES)
         self._wake = wake
-        self._group = Group(plan["cgroup"], plan["run"])
+        self._group = group
         self._started_ms: int | None = None
         self._started_boot_ms = 0
-        self._identity: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}
+        self._slate = durable.Slate(os.path.join(self._folder, orders.STATE))
         self._output: Output | None = None
         self._meter: Meter | None = None
         self._message = ""
@@ -77,18 +77,18 @@ class Supervisor:
         if asked:
             self._record(Ended(cause=str(asked.get("cause", "Cancelled"))))
             return
-        log = os.path.join(self._folder, orders.LOG)
-        os.mkdir(log, 0o700)
-        self._output = Output(log, bytes_max=plan["log_bytes_max"], bytes_per_s=plan["log_bytes_per_s"])
+        self._output = Output(
+            self._folder, bytes_max=plan["log_bytes_max"], bytes_per_s=plan["log_bytes_per_s"]
+        )
         limits = plan["limits"]
         try:
-            self._group.make(
+            self._group.limit(
                 memory_bytes=limits["memory_bytes"],
                 cpus_milli=limits["cpus_milli"],
                 processes=limits["processes"],
             )
         except OSError as error:
-            self._record(Ended(cause="StartFailed", message=f"its control group could not be made: {error}"))
+            self._record(Ended(cause="StartFailed", message=f"its control group takes no limits: {error}"))
             return
         self._meter = Meter(self._group, self._files, plan["gpu_ids"])
         # 2. to 4.
@@ -96,17 +96,15 @@ class Supervisor:
         self._finish(ended)
 
     def _identify(self) -> None:
-        self._identity = {
+        self._state = {
             "pid": os.getpid(),
             "ticks": durable.start_ticks(os.getpid()),
             "boot": durable.boot_id(),
-            "cgroup": self._plan["cgroup"],
+            "cgroup": self._plan["cgroup"] if self._group else {},
+            "group": self._group.name,
             "sandboxed": self._plan["sandboxed"],
         }
-        self._write_identity()
-
-    def _write_identity(self) -> None:
-        durable.write_json(os.path.join(self._folder, orders.PROCESS), self._identity, sync=False)
+        self._slate.write(self._state)
 
     def _phases(self) -> Ended:
         plan = self._plan
@@ -172,15 +170,15 @@ class Supervisor:
     def _know_sandbox(self, outer: int, inner: int) -> None:
         for name, pid in (("outer", outer), ("inner", inner)):
             if pid:
-                self._identity[name] = [pid, durable.start_ticks(pid)]
-        self._write_identity()
+                self._state[name] = [pid, durable.start_ticks(pid)]
+        self._slate.write(self._state)
 
     def _note(self, text: str) -> None:
         if self._output is not None:
             self._output.note(f"[tawtin] {text}".encode())
 
     def _finish(self, ended: Ended) -> None:
-        if self._group and not self._group.kill(5.0):
+        if self._group and not self._group.kill(5.0, but=os.getpid()):
             ended = Ended(
                 cause=ended.cause, exit_code=ended.exit_code, message="a process of it could not be killed"
             )
@@ -190,7 +188,6 @@ class Supervisor:
             self._meter.settle()
         if self._output is not None:
             self._output.close()
-        self._group.remove()
         self._record(ended)
         if not self._plan["keep_files"]:
             durable.remove_tree(self._files)
@@ -211,10 +208,9 @@ class Supervisor:
         """End what runs and write an exit record that says that the supervisor itself failed."""
         with contextlib.suppress(Exception):
             for name in ("inner", "outer"):
-                if name in self._identity:
-                    durable.kill_confirmed(*self._identity[name], 2.0)
-            self._group.kill(2.0)
-            self._group.remove()
+                if name in self._state:
+                    durable.kill_confirmed(*self._state[name], 2.0)
+            self._group.kill(2.0, but=os.getpid())
         cause = "StartFailed" if self._started_ms is None else "SupervisorLost"
         with contextlib.suppress(Exception):
             self._record(Ended(cause=cause, message=message))
@@ -236,8 +232,8 @@ class Supervisor:
         }
 
     def _say_usage(self, event: str) -> None:
-        value = {"started_ms": self._started_ms, "usage": self._usage()}
-        durable.write_json(os.path.join(self._folder, orders.USAGE), value, sync=False)
+        self._state |= {"started_ms": self._started_ms, "usage": self._usage()}
+        self._slate.write(self._state)
         self._tell(event)
 
     def _tell(self, event: str) -> None:

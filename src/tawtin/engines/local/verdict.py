@@ -57,29 +57,27 @@ def report_end(run: str, record: Exit, result: Result) -> Report:
 
 def report_progress(run: str, folder: str) -> Report:
     """What is known of a run that goes on."""
-    now = durable.read_json(os.path.join(folder, orders.USAGE))
-    if now is None:
+    now = durable.read_json(os.path.join(folder, orders.STATE))
+    if now is None or now.get("started_ms") is None:
         return Report(run=run)
     return Report(run=run, started_ms=now["started_ms"], usage=Usage(**{**_NOTHING, **now["usage"]}))
 
 
-def record_loss(run: str, folder: str, parents: dict[str, str]) -> bool:
+def record_loss(run: str, folder: str) -> bool:
     """Record that a run's supervisor is gone, once nothing of the run is left; return whether that is so.
 
-    False: the supervisor lives, or a process could not be killed yet. `parents` is where control groups are made.
-    Raises OSError.
+    False: the supervisor lives, or a process could not be killed yet. Raises OSError.
     """
-    lock = durable.lock_file(os.path.join(folder, orders.LOCK))
+    lock = durable.lock_file(os.path.join(folder, orders.ORDER))
     if lock is None:
         return False
     try:
         if read_exit(folder) is not None:
             return True
-        process = durable.read_json(os.path.join(folder, orders.PROCESS)) or {}
+        process = durable.read_json(os.path.join(folder, orders.STATE)) or {}
         restarted = _host_restarted(folder, process.get("boot"))
-        if not restarted and not _end_all(run, process, parents):
+        if not restarted and not _end_all(run, process):
             return False
-        now = durable.read_json(os.path.join(folder, orders.USAGE)) or {}
         asked = durable.read_json(os.path.join(folder, orders.STOP)) or {}
         cause = Cause.HOST_RESTARTED if restarted else Cause.SUPERVISOR_LOST
         message = (
@@ -92,14 +90,14 @@ def record_loss(run: str, folder: str, parents: dict[str, str]) -> bool:
             restarted
         ):  # it was over when the machine went down, of which the last sign of life is the closest we know
             with contextlib.suppress(OSError):
-                ended_ms = os.stat(os.path.join(folder, orders.USAGE)).st_mtime_ns // 1_000_000
+                ended_ms = os.stat(os.path.join(folder, orders.STATE)).st_mtime_ns // 1_000_000
         record: Exit = {
-            "started_ms": now.get("started_ms"),
+            "started_ms": process.get("started_ms"),
             "ended_ms": ended_ms,
             "cause": str(asked.get("cause", cause.value)),
             "exit_code": None,
             "message": message,
-            "usage": now.get("usage", _NOTHING),
+            "usage": process.get("usage", _NOTHING),
         }
         durable.write_json(os.path.join(folder, orders.EXIT), record)
         return True
@@ -114,7 +112,7 @@ def _host_restarted(folder: str, boot: object) -> bool:
     return os.stat(folder).st_mtime < started
 
 
-def _end_all(run: str, process: dict[str, object], parents: dict[str, str]) -> bool:
+def _end_all(run: str, process: dict[str, object]) -> bool:
     """Kill every process that a supervisor may have left; return whether none is there any more."""
     gone = True
     for name in ("inner", "outer"):
@@ -127,7 +125,7 @@ def _end_all(run: str, process: dict[str, object], parents: dict[str, str]) -> b
                 ticks_below = durable.start_ticks(child)
                 if ticks_below is not None:
                     gone = durable.kill_confirmed(child, ticks_below, 5.0) and gone
-    group = Group(cast("dict[str, str]", process.get("cgroup") or parents), run)
+    group = Group(cast("dict[str, str]", process.get("cgroup") or {}), str(process.get("group")))
     if group:
         gone = group.kill(5.0) and gone
         group.remove()

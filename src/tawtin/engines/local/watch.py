@@ -9,8 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from tawtin.engines.local import durable, orders
 from tawtin.engines.local.cgroups import Group
@@ -22,12 +21,14 @@ from tawtin.engines.local.spawn import spawn
 _MEMORY_LOOK_MS: Final = 250
 _DISK_LOOK_SHARE: Final = 20
 """Counting the disk takes at most one part in so many of a processor."""
+_DISK_LOOK_MS_MAX: Final = 5000
+_DISK_BYTES_PER_MS: Final = 2 << 20
+"""How fast a run may fill its disk: the next look comes before it can have reached its limit at that speed."""
 _FIRST_METER_MS: Final = 1000
 _CHECKPOINTED: Final = frozenset({"Preempted", "Drained"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
+class Ended(NamedTuple):
     """How a command, or the whole run, ended."""
 
     cause: str = "Completed"
@@ -83,33 +84,46 @@ class Stopping:
         self.next_boot_ms = boot_ms() + 1000
 
 
-@dataclass(kw_only=True)
 class Watch:
     """One command under watch."""
 
-    plan: Plan
-    group: Group
-    output: Output
-    meter: Meter
-    stopping: Stopping
-    wake: int
-    started_boot_ms: int
-    on_sandbox: Callable[[int, int], None]
-    on_meter: Callable[[], None]
-    _outer: int = 0
-    _inner: int = 0
-    _inner_ticks: int = 0
-    _exit_code: int | None = None
-    _status_text: bytes = b""
-    _next_meter: int = 0
-    _next_disk: int = 0
-    _next_memory: int = 0
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        group: Group,
+        output: Output,
+        meter: Meter,
+        stopping: Stopping,
+        wake: int,
+        started_boot_ms: int,
+        on_sandbox: Callable[[int, int], None],
+        on_meter: Callable[[], None],
+    ) -> None:
+        """`wake` is readable when a stop may have been asked; `on_sandbox` hears the pids (outer, inner or 0)."""
+        self.plan = plan
+        self.group = group
+        self.output = output
+        self.meter = meter
+        self.stopping = stopping
+        self.wake = wake
+        self.started_boot_ms = started_boot_ms
+        self.on_sandbox = on_sandbox
+        self.on_meter = on_meter
+        self._outer = 0
+        self._inner = 0
+        self._inner_ticks = 0
+        self._exit_code: int | None = None
+        self._status_text = b""
+        self._next_meter = 0
+        self._next_disk = 0
+        self._next_memory = 0
 
     def run(self, command: list[str]) -> Ended:
         """Start `command`, wait for its end, end whatever it left behind. Raises SpawnError."""
         log = self.output.open()
         try:
-            self._outer, status = spawn(self.plan, command, self.group, log)
+            self._outer, status = spawn(self.plan, command, log)
         finally:
             self.output.opened()
         os.set_blocking(status, False)
@@ -164,9 +178,7 @@ class Watch:
             self._due()
 
     def _until_next(self) -> float:
-        times = [self._next_meter, self._next_disk]
-        if not self.group:
-            times.append(self._next_memory)
+        times = [self._next_meter, self._next_disk, self._next_memory]
         if self.stopping.cause:
             times.append(self.stopping.next_boot_ms)
         elif self.plan["max_duration_ms"]:
@@ -204,30 +216,42 @@ class Watch:
 
     def _due(self) -> None:
         now = boot_ms()
-        limits = self.plan["limits"]
         if self.stopping.time_is_up(self.started_boot_ms) and not self.stopping.cause:
             self.stopping.begin("TimeLimit", self.plan["stop_grace_ms"])
         if now >= self._next_disk:
-            used = self.meter.look_at_disk(self.members())
-            spent = boot_ms() - now
-            self._next_disk = boot_ms() + max(self.plan["disk_interval_ms"], spent * _DISK_LOOK_SHARE)
-            if self.meter.too_deep or (limits["disk_bytes"] and used > limits["disk_bytes"]):
-                deep = "its folders are nested too deep to be counted" if self.meter.too_deep else ""
-                said = (
-                    deep or f"it used {used >> 20} MiB of disk; its limit is {limits['disk_bytes'] >> 20} MiB"
-                )
-                self.stopping.begin("DiskLimit", 0, said)
-        if not self.group and now >= self._next_memory:
-            self._next_memory = now + _MEMORY_LOOK_MS
-            pids = self.members()
-            used = self.meter.look(pids)
-            if limits["memory_bytes"] and used > limits["memory_bytes"]:
-                self.stopping.begin("OutOfMemory", 0, f"its processes used {used >> 20} MiB of memory")
+            self._look_at_disk()
+        if now >= self._next_memory:
+            self._look_at_memory()
         if now >= self._next_meter:
             self._next_meter = now + self.plan["meter_interval_ms"]
             self.meter.look(self.members() if not self.group else [])
             self.on_meter()
         self.stopping.advance(self._send)
+
+    def _look_at_disk(self) -> None:
+        begin = boot_ms()
+        limit = self.plan["limits"]["disk_bytes"]
+        used = self.meter.look_at_disk(self.members())
+        if self.meter.too_deep:
+            self.stopping.begin("DiskLimit", 0, "its folders are nested too deep to be counted")
+        elif limit and used > limit:
+            self.stopping.begin(
+                "DiskLimit", 0, f"it used {used >> 20} MiB of disk; its limit is {limit >> 20} MiB"
+            )
+        least = max(self.plan["disk_interval_ms"], (boot_ms() - begin) * _DISK_LOOK_SHARE)
+        far = (limit - used) // _DISK_BYTES_PER_MS if limit else _DISK_LOOK_MS_MAX
+        self._next_disk = boot_ms() + max(least, min(far, _DISK_LOOK_MS_MAX))
+
+    def _look_at_memory(self) -> None:
+        self._next_memory = boot_ms() + _MEMORY_LOOK_MS
+        limit = self.plan["limits"]["memory_bytes"]
+        if self.group:
+            if self.group.memory_kills():
+                self.stopping.begin("OutOfMemory", 0, f"it used more than its {limit >> 20} MiB of memory")
+            return
+        used = self.meter.look(self.members())
+        if limit and used > limit:
+            self.stopping.begin("OutOfMemory", 0, f"its processes used {used >> 20} MiB of memory")
 
     def members(self) -> list[int]:
         """The run's own processes, without those of the sandbox program."""
