@@ -19,6 +19,8 @@ from demo.story import STEPS
 
 SUMMARY = Path("demo-summary.json")
 SECONDS_MAX = 90
+LOAD_MAX = 2
+"""Runnable processes for each processor, above which time says nothing about this program."""
 
 
 def main() -> int:
@@ -49,8 +51,14 @@ def main() -> int:
         else:
             factory.remove()
     took = time.monotonic() - began
-    claims.check("the whole story took", want=f"below {SECONDS_MAX} s", got=f"{took:.1f} s", ok=took < SECONDS_MAX,
-                 see="python -m demo")  # fmt: skip
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    claims.check(
+        "the whole story took",
+        want=f"below {SECONDS_MAX} s, unless others keep every processor busy",
+        got=f"{took:.1f} s at a load of {load:.1f} on {cores} processors",
+        ok=took < SECONDS_MAX or load > LOAD_MAX * cores,
+        see="python -m demo",
+    )
     say("what was claimed")
     print(claims.table())
     claims.write(SUMMARY)
