@@ -8,6 +8,7 @@ stored: it is neither doubled nor lost.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -43,11 +44,13 @@ class PostgresJournal:
         self._readers: list[Link] = []
         self._closed = False
         self._broken = ""
+        self._mark = secrets.token_hex(16)
         try:
             self._link.connect()
             self._link.lock(until=0)
             self._link.migrate(load_migrations("postgres") if migrations is None else migrations)
             self._chain = self._link.chain()
+            self._link.change(queries.CLAIM, (self._mark,))
         except BaseException:
             self._link.close()
             raise
@@ -84,7 +87,7 @@ class PostgresJournal:
         except JournalError as error:
             self._broken = str(error)
             raise JournalError(
-                f"the connection to `{self._link.place}` was lost in mid-commit and did not come back ({error}); "
+                f"the connection to `{self._link.place}` was lost in mid-commit and could not be taken up again ({error}); "
                 "whether the last batch was stored is not known: start the factory again once the database is there"
             ) from error
         return bool(prepared.seqs) and found == prepared.chain
@@ -95,18 +98,18 @@ class PostgresJournal:
             try:
                 self._link.connect()
                 self._link.lock(until=deadline)
-                found = self._link.chain()
+                found, mark = self._link.chain(), self._link.one(queries.GET_WRITER)
                 break
             except JournalError as error:
                 self._link.close()
                 if error.full or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
-        if found not in allowed:
+        if found not in allowed or mark != self._mark:
             self._broken = "another control plane wrote to it"
             raise JournalError(
-                f"the log in `{self._link.place}` moved while the connection was lost: "
-                "another control plane wrote to it; stop this one, or that one"
+                f"another control plane wrote to `{self._link.place}` while the connection was lost; "
+                "stop this one, or that one"
             )
         return found
 
@@ -161,7 +164,7 @@ class PostgresJournal:
 
     def live(self) -> Iterator[Row]:
         """All rows with `live` as of one moment, in the order of `KINDS`, ids ascending within a kind."""
-        link = self._borrow()
+        link = self._borrow(fresh=True)  # a kept one may be dead, and half a walk cannot be repeated
         try:
             with link.snapshot():
                 for kind in KINDS:
@@ -200,7 +203,7 @@ class PostgresJournal:
             if self._link.closed:
                 self._return(time.monotonic() + self._patience_s, (self._chain,))
             try:
-                return self._link.delete(queries.PURGE_IDEMPOTENCY, (before,))
+                return self._link.change(queries.PURGE_IDEMPOTENCY, (before,))
             except Exception as error:
                 raise self._link.explain(error) from error
 

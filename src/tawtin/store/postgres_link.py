@@ -144,15 +144,30 @@ class Link:
     def transact(self, steps: Sequence[tuple[str, Sequence[Value]]]) -> None:
         """Run statements in one transaction and one round trip."""
         connection = self._live()
-        with connection.pipeline(), connection.transaction():
-            for sql, values in steps:
-                connection.execute(sql.encode(), values)
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                for sql, values in steps:
+                    connection.execute(sql.encode(), values)
+                connection.execute("COMMIT")
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()  # the server skipped the COMMIT
+            raise
 
     def rows(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """All rows of one statement, bytes in binary."""
         return self._live().execute(sql.encode(), values, binary=True).fetchall()
 
-    def delete(self, sql: str, values: Sequence[Value]) -> int:
+    def one(self, sql: str) -> object:
+        """The one value that a statement yields, or None. Raises JournalError."""
+        try:
+            rows = self.rows(sql)
+        except Exception as error:
+            raise self.explain(error) from error
+        return rows[0][0] if rows else None
+
+    def change(self, sql: str, values: Sequence[Value]) -> int:
         """Run one statement in a transaction of its own; how many rows it touched."""
         return self._live().execute(sql.encode(), values).rowcount
 

@@ -45,6 +45,12 @@ GET_CHAIN: Final = (
 )
 """The head of the log, what appending needs, and how long the log is by its last entry."""
 
+CLAIM: Final = "UPDATE chain SET writer = %s WHERE one = 1"
+"""Leave a mark, drawn for this opening, so that an earlier writer that comes back notices."""
+
+GET_WRITER: Final = "SELECT writer FROM chain WHERE one = 1"
+"""The mark of the last opening."""
+
 LIVE_RECORDS: Final = """
 SELECT id, tenant, phase, parent, body FROM records WHERE live AND kind = %s ORDER BY id
 """

@@ -29,7 +29,8 @@ CREATE TABLE chain (
     one integer PRIMARY KEY CHECK (one = 1),
     size bigint NOT NULL,
     frontier bytea NOT NULL,
-    root bytea NOT NULL
+    root bytea NOT NULL,
+    writer text NOT NULL DEFAULT ''  -- drawn by each control plane that opens the journal, so that the one before notices
 );
 
 -- Values that never enter the log, until their workload is final.
