@@ -124,16 +124,18 @@ class _Pass:
         self.placements: list[Placement] = []
         self.stops: list[Stop] = []
         self.reservations: list[Reservation] = []
-        self.no_room: dict[Option, None] = {}
-        """Options without room now, whatever is reserved."""
+        self.latest: dict[Option, int] = {}
+        """Ends later than this find no room: an upper limit, as room only shrinks."""
+        self.no_opening: dict[Option, None] = {}
+        """Options that will not find nodes that a reservation could be made on."""
         self.no_victims: dict[Option, None] = {}
         """Options that nobody can be ousted for, at this priority or a lower one."""
         self.blocked: dict[DemandClass, None] = {}
         """Classes without room for any option."""
         self.unoustable: dict[DemandClass, None] = {}
         """Classes that nobody can be ousted for, at this priority or a lower one."""
-        self.hopeless: dict[DemandClass, None] = {}
-        """Classes that no node, not even an emptied one, has room for."""
+        self.dead: dict[DemandClass, None] = {}
+        """Classes for which nothing more can be done in this pass."""
         self.pools_kept: dict[str, None] = {}
         """Pools whose first blocked workload has its reservation."""
         self.leaving = dict(state.stopping)
@@ -213,17 +215,11 @@ class _Pass:
 
     def _heads(self, lines: Groups, extra: Groups, *, ousting: bool) -> list[Head]:
         """The first of each group of a tenant that is not known to be blocked, as a heap."""
+        dead = self.dead
         heads: list[Head] = []
-        ousting = ousting and self.ousted_for < OUSTINGS_MAX
-        kept, blocked, hopeless = self.pools_kept, self.blocked, self.hopeless
         for demand_class, line in lines.items():
-            if demand_class in hopeless:
+            if demand_class in dead or not self._hopeful(demand_class, ousting=ousting):
                 continue
-            if demand_class.pool in kept:
-                if demand_class not in blocked and not self._could(demand_class):
-                    blocked[demand_class] = None
-                if demand_class in blocked and (not ousting or demand_class in self.unoustable):
-                    continue
             if extra and demand_class in extra:
                 line = sorted((*line, *extra[demand_class]))  # noqa: PLW2901 - the same line, with those who are due
             heads.append((line[0], 0, demand_class, line))
@@ -240,8 +236,10 @@ class _Pass:
         purse = self._purse(tenant)
         while heads:
             key, at, demand_class, line = heads[0]
-            if not self._is_blocked(demand_class, ousting=ousting) and self._serve_one(
-                key[1], demand_class, purse, priority, ousting=ousting
+            if (
+                demand_class not in self.dead
+                and self._hopeful(demand_class, ousting=ousting)
+                and self._serve_one(key[1], demand_class, purse, priority, ousting=ousting)
             ):
                 heappop(heads)
                 if at + 1 < len(line):
@@ -250,23 +248,29 @@ class _Pass:
             heappop(heads)
         return False
 
-    def _is_blocked(self, demand_class: DemandClass, *, ousting: bool) -> bool:
-        """Whether nothing can be done any more for this class in this pass."""
-        if demand_class in self.hopeless:
+    def _hopeful(self, demand_class: DemandClass, *, ousting: bool) -> bool:
+        """Whether anything can still be done for this class in this pass; remembers if not."""
+        if demand_class not in self.blocked and not self._could(demand_class):
+            self.blocked[demand_class] = None
+        if (
+            demand_class not in self.blocked
+            or demand_class.pool not in self.pools_kept
+            or (ousting and demand_class not in self.unoustable and self.ousted_for < OUSTINGS_MAX)
+        ):
             return True
-        return (
-            demand_class in self.blocked
-            and demand_class.pool in self.pools_kept
-            and (not ousting or demand_class in self.unoustable or self.ousted_for >= OUSTINGS_MAX)
-        )
+        self.dead[demand_class] = None
+        return False
 
     def _could(self, demand_class: DemandClass) -> bool:
-        for option in demand_class.options:
-            if option not in self.no_room:
-                if self.room.could(option):
-                    return True
-                self.no_room[option] = None
-        return False
+        """Whether some option might find room."""
+        ends_ms = self.now_ms + demand_class.lasts_ms
+        return any(ends_ms <= self._latest(option) for option in demand_class.options)
+
+    def _latest(self, option: Option) -> int:
+        limit = self.latest.get(option)
+        if limit is None:
+            limit = self.latest[option] = self.room.latest(option)
+        return limit
 
     # --- one workload ---------------------------------------------------------------------------------------------
 
@@ -281,13 +285,14 @@ class _Pass:
         if demand_class not in self.blocked:
             ends_ms = self.now_ms + demand_class.lasts_ms
             for option in options:
-                if option in self.no_room:
+                if ends_ms > self._latest(option):
                     continue
                 places = self.room.find(option, ends_ms)
                 if places is not None:
                     self._place(workload, option, places, ends_ms)
                     purse.take(option)
                     return True
+                self.latest[option] = self.room.latest(option)
             if whole:
                 self.blocked[demand_class] = None
         if ousting and demand_class not in self.unoustable and self.ousted_for < OUSTINGS_MAX:
@@ -309,12 +314,16 @@ class _Pass:
         """Reserve the nodes on which one of the options can start soonest."""
         best: list[reserve.Opening] | None = None
         for option in options:
+            if option in self.no_opening:
+                continue
             found = reserve.earliest(self.room, option, self.now_ms)
-            if found is not None and (best is None or found[-1][0] < best[-1][0]):
+            if found is None:
+                self.no_opening[option] = None
+            elif best is None or found[-1][0] < best[-1][0]:
                 best = found
         if best is None:
             if whole:
-                self.hopeless[demand_class] = None
+                self.dead[demand_class] = None
             return
         start_ms = best[-1][0]
         for _, _, place, spare in best:
@@ -364,6 +373,7 @@ class _Pass:
             start_ms = max(start_ms, spare.start_ms)
         for _, _, _, place, _, spare in found:
             self._reserve(place, spare, start_ms)
+            self.ousters.refresh(place)
         self.ousted_for += 1
         self._note(workload, start_ms, [place.name for _, _, _, place, _, _ in found], ousting=True)
         return True

@@ -345,7 +345,7 @@ class _Why:
             for held in seat.held.values()
             if self.state.runs[held.run].tenant == self.tenant.id
         ]
-        return max(min(ends), self.now_ms + reserve.OVERDUE_MS) if ends else None
+        return max(min(ends), self.now_ms + reserve.SOON_MS) if ends else None
 
     def _estimate(self) -> int | None:
         """When it is expected to start, or None if no end of any run makes room."""

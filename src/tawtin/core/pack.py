@@ -1,23 +1,28 @@
 """What is free during one pass, and which nodes are best for a shape.
 
-Nodes with equal model and equal free amounts are interchangeable, so they are kept together under one key and judged
-once. A shape takes the fullest node that still has room: fewest GPUs left over, then fewest processors, memory and
-disk, then the first name. Work without GPUs goes to nodes without GPUs while there is room, then to those with the
-fewest free ones. Nodes with a reservation come last, and take only what does not delay it (`Reserved`).
+A shape takes the fullest node that still has room: fewest GPUs left over, then fewest processors, memory and disk, then
+the first name. Work without GPUs goes to nodes without GPUs while there is room, then to those with the fewest free
+ones. Nodes with a reservation come last, and take only what does not delay it (`Reserved`).
+
+Nodes of one model with as many free GPUs stand in one list, sorted by what else is free: the first one with room is the
+best one, found by bisection.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
 
 from tawtin.core.feasible import Option
 from tawtin.core.seats import PROTECTED, Held, Seat, lowest
 from tawtin.model.resources import Slot
 
-Amounts = tuple[int, int, int]
-"""Free milli-processors, MiB of memory, MiB of disk."""
-Bucket = dict[Amounts, list["Place"]]
+ALWAYS: Final = 1 << 62
+"""Later than any end."""
+Item = tuple[int, int, int, str]
+"""Free milli-processors, MiB of memory, MiB of disk; the node."""
 
 
 class Reserved:
@@ -75,9 +80,6 @@ class Place:
         """What this pass put here."""
         self.reserved: Reserved | None = None
 
-    def __lt__(self, other: Place) -> bool:
-        return self.name < other.name
-
     def has_room(self, option: Option) -> bool:
         """Whether one rank of `option` fits into what is free now."""
         return (
@@ -93,9 +95,9 @@ class Place:
         kept = self.reserved
         return kept is None or ends_ms <= kept.start_ms or kept.covers(option)
 
-    def amounts(self) -> Amounts:
-        """What is free besides GPUs."""
-        return (self.cpus, self.memory, self.disk)
+    def item(self) -> Item:
+        """Where it stands in its list."""
+        return (self.cpus, self.memory, self.disk, self.name)
 
 
 class Room:
@@ -105,32 +107,38 @@ class Room:
         """Begin with what is free in `seats`, given in the order of their names."""
         self.places = {seat.name: Place(seat) for seat in seats if seat.ready}
         self.kept: list[Place] = []
-        """Places with a reservation, by name; they are in no bucket."""
-        self._pools: dict[str, list[Bucket]] = {}
+        """Places with a reservation; they are in no list."""
+        self._kept_by_model: dict[str, list[Place]] = {}
+        self._pools: dict[str, list[list[Item]]] = {}
         for place in self.places.values():
-            self._bucket(place).setdefault(place.amounts(), []).append(place)
+            self._list_of(place).append(place.item())
+        for pool in self._pools.values():
+            for items in pool:
+                items.sort()
 
     def find(self, option: Option, ends_ms: int) -> list[Place] | None:
         """The best places for all ranks of `option` now, best first, or None. `ends_ms` is when it will be over."""
-        if option.nodes == 1:
-            place = self._best(option)
-            if place is not None:
-                return [place]
-        else:
-            found = self._best_many(option, option.nodes)
-            if len(found) == option.nodes:
-                return found
-            if not self.kept:
-                return None
-            found.extend(self._backfill(option, ends_ms, option.nodes - len(found)))
-            return found if len(found) == option.nodes else None
-        return self._backfill(option, ends_ms, 1) or None
+        count = option.nodes
+        found = self._free(option, count)
+        if len(found) < count and self.kept:
+            found.extend(self._backfill(option, ends_ms, count - len(found)))
+        return found if len(found) == count else None
 
-    def could(self, option: Option) -> bool:
-        """Whether `option` might find places now, whatever is reserved. Quick; may be wrong with True only."""
-        if option.nodes == 1:
-            return self._best(option) is not None or any(place.has_room(option) for place in self.kept)
-        return True
+    def latest(self, option: Option) -> int:
+        """The latest end with which `option` would find places now; below 0 if with none.
+
+        Room only shrinks in a pass, so this stays an upper limit.
+        """
+        missing = option.nodes - len(self._free(option, option.nodes))
+        if missing <= 0:
+            return ALWAYS
+        limits: list[int] = []
+        for place in self._kept_for(option):
+            if option.gpus <= place.gpus and option.cpus <= place.cpus and place.has_room(option):
+                kept = place.reserved
+                limits.append(ALWAYS if kept is None or kept.covers(option) else kept.start_ms)
+        limits.sort(reverse=True)
+        return limits[missing - 1] if len(limits) >= missing else -1
 
     def take(self, place: Place, option: Option, run: str, ends_ms: int) -> Slot:
         """Put one rank of `option` on `place`."""
@@ -149,87 +157,77 @@ class Room:
         place.memory -= option.memory
         place.disk -= option.disk
         if kept is None:
-            insort(self._bucket(place).setdefault(place.amounts(), []), place)
+            insort(self._list_of(place), place.item())
         return slot
 
     def reserve(self, place: Place, reserved: Reserved) -> None:
         """Keep `place` for somebody from `reserved.start_ms` on."""
         if place.reserved is None:
             self._leave(place)
-            insort(self.kept, place)
+            self.kept.append(place)
+            self._kept_by_model.setdefault(place.model, []).append(place)
         place.reserved = reserved
 
     # --- within ---------------------------------------------------------------------------------------------------
 
-    def _bucket(self, place: Place) -> Bucket:
+    def _kept_for(self, option: Option) -> list[Place]:
+        if option.gpus and option.model:
+            return self._kept_by_model.get(option.model, [])
+        return self.kept
+
+    def _list_of(self, place: Place) -> list[Item]:
         pool = self._pools.setdefault(place.model, [])
-        free = place.gpus
-        while len(pool) <= free:
-            pool.append({})
-        return pool[free]
+        while len(pool) <= place.gpus:
+            pool.append([])
+        return pool[place.gpus]
 
     def _leave(self, place: Place) -> None:
-        bucket = self._bucket(place)
-        amounts = place.amounts()
-        same = bucket[amounts]
-        same.remove(place)
-        if not same:
-            del bucket[amounts]
+        items = self._list_of(place)
+        del items[bisect_left(items, place.item())]
 
-    def _ranked(self, option: Option) -> Iterable[list[Bucket]]:
-        """Buckets that may hold room, best first; those in one list are equally good."""
+    def _ranked(self, option: Option) -> Iterator[list[list[Item]]]:
+        """Lists that may hold room, best first; those that come together are equally good."""
         if option.gpus and option.model:
-            pool = self._pools.get(option.model, [])
-            return [[bucket] for bucket in pool[option.gpus :]]
-        with_gpus = [pool for model, pool in sorted(self._pools.items()) if model]
-        longest = max((len(pool) for pool in with_gpus), default=0)
-        ranked = [
-            [pool[free] for pool in with_gpus if free < len(pool)] for free in range(option.gpus, longest)
-        ]
+            for items in self._pools.get(option.model, [])[option.gpus :]:
+                yield [items]
+            return
         if option.gpus == 0:
-            ranked.insert(0, self._pools.get("", []))
-        return ranked
+            yield self._pools.get("", [])
+        pools = [pool for model, pool in sorted(self._pools.items()) if model]
+        for free in range(option.gpus, max((len(pool) for pool in pools), default=0)):
+            yield [pool[free] for pool in pools if free < len(pool)]
 
-    def _best(self, option: Option) -> Place | None:
-        cpus, memory, disk = option.cpus, option.memory, option.disk
-        for buckets in self._ranked(option):
-            best: tuple[Amounts, Place] | None = None
-            for bucket in buckets:
-                for amounts, places in bucket.items():
-                    if (
-                        amounts[0] >= cpus
-                        and amounts[1] >= memory
-                        and amounts[2] >= disk
-                        and (best is None or (amounts, places[0]) < best)
-                    ):
-                        best = (amounts, places[0])
-            if best is not None:
-                return best[1]
-        return None
-
-    def _best_many(self, option: Option, count: int) -> list[Place]:
+    def _free(self, option: Option, count: int) -> list[Place]:
+        """The best places without a reservation, at most `count` of them."""
         found: list[Place] = []
-        cpus, memory, disk = option.cpus, option.memory, option.disk
-        for buckets in self._ranked(option):
-            fitting = [
-                (amounts, place)
-                for bucket in buckets
-                for amounts, places in bucket.items()
-                if amounts[0] >= cpus and amounts[1] >= memory and amounts[2] >= disk
-                for place in places[:count]
-            ]
-            fitting.sort()
-            found.extend(place for _, place in fitting[: count - len(found)])
-            if len(found) == count:
-                break
+        for lists in self._ranked(option):
+            fitting = [item for items in lists if items for item in _fitting(items, option, count)]
+            if fitting:
+                if len(lists) > 1:
+                    fitting.sort()
+                found.extend(self.places[item[3]] for item in fitting[: count - len(found)])
+                if len(found) == count:
+                    break
         return found
 
     def _backfill(self, option: Option, ends_ms: int, count: int) -> list[Place]:
         """Places with a reservation that take one rank without delaying it."""
         fitting = [
-            ((place.gpus, place.amounts(), place.name), place)
-            for place in self.kept
+            ((place.gpus, place.item()), place)
+            for place in self._kept_for(option)
             if place.has_room(option) and place.admits(option, ends_ms)
         ]
         fitting.sort(key=lambda each: each[0])
         return [place for _, place in fitting[:count]]
+
+
+def _fitting(items: list[Item], option: Option, count: int) -> list[Item]:
+    """The first `count` items with room."""
+    memory, disk = option.memory, option.disk
+    found: list[Item] = []
+    for item in islice(items, bisect_left(items, (option.cpus,)), None):
+        if item[1] >= memory and item[2] >= disk:
+            found.append(item)
+            if len(found) == count:
+                break
+    return found

@@ -8,12 +8,16 @@ counted first, since most nodes are told apart by that.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
+from typing import Final
 
 from tawtin.core.feasible import Option
 from tawtin.core.pack import Place, Reserved, Room
 from tawtin.core.seats import LEAVING, Held
 
+CANDIDATES: Final = 24
+"""Nodes that are compared beyond those that are needed, the ones with most to give."""
 Ousting = tuple[int, int, str, Place, tuple[Held, ...], Reserved]
 """Victims, milliseconds of work lost, name, the place, the victims, what is spare afterwards."""
 Most = tuple[int, int, int, int, Place]
@@ -36,11 +40,14 @@ class Ousters:
     def oust(self, option: Option) -> list[Ousting] | None:
         """The cheapest way to make room for all ranks of `option`, or None."""
         nodes: list[Place] = []
+        enough = option.nodes + CANDIDATES
         for gpus, cpus, memory, disk, place in self._of(option):
             if option.gpus > gpus:
                 break
             if option.cpus <= cpus and option.memory <= memory and option.disk <= disk:
                 nodes.append(place)
+                if len(nodes) >= enough:
+                    break
         if len(nodes) < option.nodes:
             return None
         found = [each for place in nodes if (each := self._on(place, option)) is not None]
@@ -48,6 +55,14 @@ class Ousters:
             return None
         found.sort(key=lambda each: each[:3])
         return found[: option.nodes]
+
+    def refresh(self, place: Place) -> None:
+        """A place got a reservation: it has less to give."""
+        for wanted in ("", place.model):
+            most = self._most.get(wanted)
+            if most is not None:
+                most[:] = [each for each in most if each[4] is not place]
+                insort(most, self._at_most(place), key=lambda each: -each[0])
 
     def _of(self, option: Option) -> Iterable[Most]:
         """Nodes of the right model, those that could give most GPUs first."""

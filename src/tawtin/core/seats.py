@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from typing import Final
 
 from tawtin.model.resources import Node, NodeHealth, Shape, Slot
@@ -56,7 +57,7 @@ class Yield:
 class Seat:
     """One node as decide sees it. Amounts may be negative after a node shrank below what runs on it."""
 
-    __slots__ = ("cpus", "disk", "gpus", "held", "mask", "memory", "model", "name", "ready", "yields")
+    __slots__ = ("cpus", "disk", "ends", "gpus", "held", "mask", "memory", "model", "name", "ready", "yields")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,6 +71,8 @@ class Seat:
         self.disk = 0
         self.held: dict[str, Held] = {}
         """By run id."""
+        self.ends: list[tuple[int, str, Held]] = []
+        """The same, soonest expected to end first."""
         self.yields: dict[int, Yield] = {}
         """By level; protected runs are left out."""
 
@@ -92,6 +95,7 @@ class Seat:
     def take(self, held: Held) -> None:
         """Let a run have its part."""
         self.held[held.run] = held
+        insort(self.ends, (held.end_ms, held.run, held))
         self.mask &= ~held.mask
         self.gpus = self.mask.bit_count()
         self.cpus -= held.cpus
@@ -101,14 +105,18 @@ class Seat:
 
     def drop(self, run: str, node: Node | None) -> None:
         """Take back what a run held; `node` is this node's record, None when it has left."""
-        self._count(self.held.pop(run), -1)
+        held = self.held.pop(run)
+        self._count(held, -1)
+        del self.ends[bisect_left(self.ends, (held.end_ms, run))]
         self.settle(node)
 
     def judge(self, run: str, *, end_ms: int, level: int) -> None:
         """A run's expected end or level changed."""
         held = self.held[run]
         self._count(held, -1)
+        del self.ends[bisect_left(self.ends, (held.end_ms, run))]
         held.end_ms, held.level = end_ms, level
+        insort(self.ends, (end_ms, run, held))
         self._count(held, 1)
 
     def _count(self, held: Held, sign: int) -> None:
