@@ -8,28 +8,23 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tawtin.model.artifact import Artifact, FileEntry, Manifest, encode_manifest, manifest_id
 from tawtin.model.events import (
     ArtifactDropped,
     ArtifactKept,
-    CancelAsked,
     KeyPut,
     NodePut,
-    RunEnded,
-    RunMetered,
-    RunPlaced,
-    RunStarted,
-    StopOrdered,
     SubmissionRefused,
     TenantPut,
     WorkloadsSubmitted,
     decode_entry,
 )
-from tawtin.model.artifact import Artifact, FileEntry, Manifest, encode_manifest, manifest_id
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
 from tawtin.model.views import CapacityView, NewKey, NodeView, Page
 from tawtin.ports import BlobError, Blobs
 from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound, ServiceError, VersionMismatch
+from tawtin.runtime.factory import subject_of
 from tawtin.runtime.workloads import PAGE_MAX, Workloads
 
 if TYPE_CHECKING:
@@ -72,25 +67,10 @@ class Service(Workloads):
         return tuple([entry for entry in entries if await self._concerns(entry.event, actor.tenant)])
 
     async def _concerns(self, event: Event, tenant: str) -> bool:
-        match event:
-            case TenantPut():
-                return event.tenant.id == tenant
-            case KeyPut():
-                return event.key.tenant == tenant
-            case SubmissionRefused() | ArtifactDropped():
-                return event.tenant == tenant
-            case WorkloadsSubmitted():
-                return event.workloads[0].tenant == tenant
-            case RunPlaced():
-                return event.run.tenant == tenant
-            case ArtifactKept():
-                return event.artifact.tenant == tenant
-            case CancelAsked():
-                return (await self._workload(event.workload)).tenant == tenant
-            case RunStarted() | RunMetered() | StopOrdered() | RunEnded():
-                return (await self._workload(event.run.rpartition(".")[0])).tenant == tenant
-            case _:
-                return False
+        subject = subject_of(event)
+        if subject:
+            return (await self._workload(subject)).tenant == tenant
+        return _tenant_of(event) == tenant
 
     # --- tenants and keys ---------------------------------------------------------------------------------------
 
@@ -261,8 +241,11 @@ class Service(Workloads):
     # --- artifacts ----------------------------------------------------------------------------------------------
 
     async def missing_blobs(self, actor: Actor, digests: tuple[str, ...]) -> tuple[str, ...]:
-        """Which of these the factory asks for. It asks for all that the tenant's own artifacts do not hold:
-        whether another tenant has the same bytes is nobody's business."""
+        """Which of these the factory asks for.
+
+        It asks for all that the tenant's own artifacts do not hold: whether another tenant has the same bytes is
+        nobody's business.
+        """
         actor.need(Scope.SUBMIT)
         own = await self._own_digests(actor.tenant)
         missing = set(await self._blobs(self.blobs.missing, [each for each in digests if each in own]))
@@ -299,7 +282,7 @@ class Service(Workloads):
         Naming the digest of somebody else's file is not enough to get at it: raises Invalid then.
         """
         actor.need(Scope.SUBMIT)
-        about = actor.about(tenant)
+        about = self.known_tenant(actor, tenant)
         self.check()
         own = await self._own_digests(actor.tenant)
         for entry in manifest.files:
@@ -387,3 +370,21 @@ class Service(Workloads):
             return await self.in_thread(call, *args)
         except BlobError as error:
             raise (Full(str(error)) if error.full else Invalid(str(error))) from error
+
+
+def _tenant_of(event: Event) -> str:
+    """The tenant that an event names itself; empty where it names none."""
+    match event:
+        case TenantPut():
+            name = event.tenant.id
+        case KeyPut():
+            name = event.key.tenant
+        case SubmissionRefused() | ArtifactDropped():
+            name = event.tenant
+        case WorkloadsSubmitted():
+            name = event.workloads[0].tenant
+        case ArtifactKept():
+            name = event.artifact.tenant
+        case _:
+            name = ""
+    return name

@@ -28,7 +28,7 @@ LOG_BYTES_MAX: Final = 1 << 20
 class Workloads(Live):
     """Commands and reads about workloads. Every answer is durable."""
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 - what a submission consists of
         self,
         actor: Actor,
         spec: WorkloadSpec,
@@ -46,7 +46,7 @@ class Workloads(Live):
         Raises Refused, Conflict, NotFound, Full, Unavailable.
         """
         actor.need(Scope.SUBMIT)
-        about = actor.about(tenant)
+        about = self.known_tenant(actor, tenant)
         self.check()
         if idempotency_key:
             known = await self._remembered(about, idempotency_key)
@@ -117,7 +117,7 @@ class Workloads(Live):
     ) -> PlanView:
         """Say what would happen to this spec now, by the same decision that places work. Nothing is stored."""
         submission = Submission(
-            tenant=actor.about(tenant),
+            tenant=self.known_tenant(actor, tenant),
             key_id=actor.key,
             spec=spec,
             digest=digest,
@@ -126,6 +126,14 @@ class Workloads(Live):
         )
         await self.settle()
         return preview(self.state, self.site, submission, self.factory.now_ms())
+
+    def known_tenant(self, actor: Actor, tenant: str | None) -> str:
+        """The tenant that a command is about. Raises NotFound if it is none of the caller's business, or absent."""
+        about = actor.about(tenant)
+        if about not in self.state.tenants:
+            msg = f"no tenant `{about}`"
+            raise NotFound(msg)
+        return about
 
     # --- reads --------------------------------------------------------------------------------------------------
 

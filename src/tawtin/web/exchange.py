@@ -129,9 +129,9 @@ class Exchange:
             raise HttpError(415, f"the body is `{media}`: send {wanted}", "UnsupportedMediaType")
         return media
 
-    async def body(self) -> bytes:
-        """The whole body, at most `body_bytes_max`."""
-        most = self.settings.body_bytes_max
+    async def body(self, most: int = 0) -> bytes:
+        """The whole body, at most `most` bytes, or `body_bytes_max` if that is more."""
+        most = max(most, self.settings.body_bytes_max)
         self._check_length(most)
         message = await self._next()
         whole: bytes = message.get("body", b"")
@@ -165,10 +165,10 @@ class Exchange:
             if piece:
                 yield piece
 
-    async def read(self, kind: type[T]) -> T:
+    async def read(self, kind: type[T], most: int = 0) -> T:
         """The body as a record of this type."""
         self.expects("application/json")
-        return decode(await self.body(), kind)
+        return decode(await self.body(most), kind)
 
     async def no_body(self) -> None:
         """Refuse a body where none has a meaning."""

@@ -58,10 +58,10 @@ _DIGEST: Final = "sha256:" + "0" * 64
 ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/v1/workloads", workloads.submit, methods=["POST"], scope=Scope.SUBMIT, query=ForTenant,
           body=Job, bodies=_FORMS, answers=Submitted, status=201, headers=("Idempotency-Key",),
-          errors=(409, 415, 422, 507), example=_JOB),
+          errors=(404, 409, 415, 422, 507), example=_JOB),
     Route("/api/v1/workloads", workloads.list_workloads, query=WorkloadFilter, answers=Page[WorkloadView]),
     Route("/api/v1/plan", workloads.plan, methods=["POST"], query=ForTenant, body=Job, bodies=_FORMS,
-          answers=PlanView, errors=(415, 422), example=_JOB),
+          answers=PlanView, errors=(404, 415, 422), example=_JOB),
     Route("/api/v1/workloads/{id}", workloads.show_workload, answers=WorkloadView, etag=True, errors=(404,)),
     Route("/api/v1/workloads/{id}/cancel", workloads.cancel, methods=["POST"], scope=Scope.SUBMIT,
           answers=WorkloadView, etag=True, headers=("If-Match",), errors=(404, 412, 507)),

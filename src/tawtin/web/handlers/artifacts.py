@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from tawtin.model.requests import ArtifactNew, Digests
-from tawtin.model.views import ArtifactView, BlobKept
+from tawtin.model.views import ArtifactView, BlobKept, FieldError
+from tawtin.ports import ArtifactError
+from tawtin.store.artifacts import check_manifest
+from tawtin.web.errors import HttpError
 from tawtin.web.exchange import Answer, Exchange, answer
 
 if TYPE_CHECKING:
     from tawtin.model.requests import ArtifactFilter, ForTenant
 
 MEMORY_BYTES_MAX: Final = 256 << 10
+MANIFEST_BYTES_MAX: Final = 32 << 20
 READ_BYTES: Final = 256 << 10
 OCTETS: Final = b"application/octet-stream"
 
@@ -45,7 +49,12 @@ async def put_blob(exchange: Exchange) -> Answer:
 
 async def put_artifact(exchange: Exchange) -> Answer:
     """Keep an artifact: a manifest whose blobs have been uploaded. The same manifest gives the same id."""
-    wanted = await exchange.read(ArtifactNew)
+    wanted = await exchange.read(ArtifactNew, MANIFEST_BYTES_MAX)
+    try:
+        await asyncio.to_thread(check_manifest, wanted.manifest)
+    except ArtifactError as error:
+        place = FieldError(field="manifest.files", message=str(error))
+        raise HttpError(400, str(error), "Invalid", errors=(place,)) from None
     query: ForTenant = exchange.query
     artifact = await exchange.service.put_artifact(
         exchange.actor,

@@ -1,0 +1,87 @@
+"""The OpenAPI document says what the API does: it is valid, complete, and a fuzzer that reads it finds nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from openapi_spec_validator import validate
+from schemathesis.checks import CHECKS
+
+from tawtin.model.tenant import Scope
+from tawtin.web.openapi import document_bytes
+from tawtin.web.routes import ROUTES
+from tests.web.harness import JOB, Factory
+from tests.web.raw import request
+
+DOCUMENT: dict[str, Any] = json.loads(document_bytes())
+ENDLESS = {"stream_events"}
+"""Operations whose answer never ends."""
+
+
+def test_the_document_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+def test_the_document_is_served_to_everybody(factory: Factory) -> None:
+    got = request(factory.url, "GET", "/api/v1/openapi.json")
+    assert (got.status, got.json) == (200, DOCUMENT)
+
+
+def test_every_route_is_in_the_document_with_a_summary() -> None:
+    found = {
+        operation["operationId"]: operation for path in DOCUMENT["paths"].values() for operation in path.values()
+    }
+    assert len(found) == len(ROUTES)
+    assert [name for name, each in found.items() if len(each["summary"].split()) < 3] == []
+
+
+def test_every_example_is_a_body_that_its_record_takes() -> None:
+    import msgspec
+
+    for route in ROUTES:
+        if route.body is not None:
+            assert route.example, route.path
+            msgspec.json.decode(json.dumps(route.example), type=route.body)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_fuzzer_that_reads_the_document_finds_nothing(factory: Factory) -> None:
+    admin = factory.key("casa", Scope.ADMIN)
+    request(factory.url, "POST", "/api/v1/workloads", key=admin, body=JOB)
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    schema.config.update(base_url=factory.url)
+    checks = [check for check in CHECKS.get_all() if check.__name__ not in LEFT_OUT]
+    assert len(checks) >= 8
+    tried = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.definition.raw["operationId"] in ENDLESS:
+            continue
+
+        @hypothesis.settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+        @hypothesis.given(case=operation.as_strategy())
+        def attack(case: Any) -> None:  # noqa: ANN401 - a type of the fuzzer
+            nonlocal tried
+            tried += 1
+            if case.query:
+                case.query.pop("follow", None)
+            answer = case.call(headers={"Authorization": f"Bearer {admin}"}, timeout=20)
+            case.validate_response(answer, checks=checks)
+
+        attack()
+    assert tried > 300
+    assert request(factory.url, "GET", "/readyz").status == 200
+
+
+LEFT_OUT = {
+    "positive_data_acceptance": "a spec that fits the schema can still be one that the factory refuses, with 422",
+    "ignored_auth": "sends a request without the key; `test_tenants` does so for every route",
+    "use_after_free": "looks at several answers together; here each stands alone",
+    "ensure_resource_availability": "the same",
+}
+"""Checks of the fuzzer that are not asked for, and why."""
