@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from tawtin.model.events import NodePut, TenantPut, WorkloadsSubmitted
@@ -18,14 +20,15 @@ async def test_another_tenants_workload_looks_like_one_that_is_not_there():
         bank, school = await shell.tenant("bank"), await shell.tenant("school")
         workload = await shell.submit(bank)
         service = shell.service
-        for ask in (
+        asks: list[Callable[[str], Awaitable[object]]] = [
             lambda name: service.view(school, name),
             lambda name: service.cancel(school, name),
             lambda name: service.runs(school, name),
             lambda name: service.log(school, name),
             lambda name: service.explain(school, name),
             lambda name: service.retry(school, name),
-        ):
+        ]
+        for ask in asks:
             with pytest.raises(NotFound) as foreign:
                 await ask(workload)
             with pytest.raises(NotFound) as absent:

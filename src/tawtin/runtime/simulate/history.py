@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tawtin.runtime.simulate.plane import Plane
 
-STEPS: Final = 250
+STEPS: Final = 200
 REST_TURNS_MAX: Final = 6_000
 
 

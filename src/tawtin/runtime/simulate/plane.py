@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from tawtin.model.idempotency import Remembered
     from tawtin.model.resources import NodeHealth
+    from tawtin.model.site import Site
     from tawtin.model.tenant import Tenant
-    from tawtin.ports import Engine, Journal, Report
+    from tawtin.ports import Engine, Journal, Report, RunOrder
     from tawtin.runtime.factory import Effects, Factory, Step
     from tawtin.runtime.simulate.clients import Request
     from tawtin.runtime.simulate.words import SimClock, SimEntropy
@@ -39,7 +40,7 @@ class Plane:
         self,
         *,
         make: Callable[..., Factory],
-        site: object,
+        site: Site,
         journal: Journal,
         engine: Engine,
         clock: SimClock,
@@ -70,7 +71,7 @@ class Plane:
             self.factory.resume()
 
     def _load(self) -> None:
-        state = load(self.journal, self.site)  # pyright: ignore[reportArgumentType] - a Site
+        state = load(self.journal, self.site)
         self.factory = self.make(self.site, state, self.clock, meter_ms=METER_MS)
 
     @property
@@ -129,9 +130,8 @@ class Plane:
         for run in effects.forget:
             self.effects.append(lambda run=run: self.engine.forget(run))
 
-    def _ensure(self, order: object) -> None:
-        run = msgspec.structs.replace(order, secrets=self.journal.secrets(order.workload))  # type: ignore[attr-defined]
-        self.engine.ensure(run)  # pyright: ignore[reportArgumentType]
+    def _ensure(self, order: RunOrder) -> None:
+        self.engine.ensure(msgspec.structs.replace(order, secrets=self.journal.secrets(order.workload)))
 
     def tell(self) -> None:
         """Tell the engine the next thing; if it does not answer, `again` will."""
@@ -187,7 +187,7 @@ class Plane:
             idempotency_key=request.key,
             request_sha256=request.digest,
         )
-        event = admit(state, self.site, submission, now)  # pyright: ignore[reportArgumentType] - a Site
+        event = admit(state, self.site, submission, now)
         self.factory.stage(event)
         if isinstance(event, SubmissionRefused):
             request.refusal = event.refusal

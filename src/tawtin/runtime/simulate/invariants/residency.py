@@ -6,10 +6,11 @@ denied one is out, and an empty `allow` does not narrow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from tawtin.model.events import RunPlaced, SubmissionRefused, WorkloadsSubmitted, encode_entry
-from tawtin.model.reasons import Cause, Refusal
+from tawtin.model.reasons import Cause
 from tawtin.runtime.simulate.invariants.base import Check
 from tawtin.runtime.simulate.words import Invariant
 
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
     from tawtin.model.workload import WorkloadSpec
     from tawtin.ports import Batch
     from tawtin.runtime.simulate.clients import Request
+    from tawtin.runtime.simulate.world import World
+
+
+MARKER: Final = re.compile(rb"marker-\d+-[0-9a-f]{12}")
 
 
 class ResidencyCheck(Check):
     """No process, no secret and no stored byte of what is refused."""
 
     invariant = Invariant.RESIDENCY
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._refused: set[bytes] = set()
+        """Markers of what was refused."""
 
     def lawful(self, spec: WorkloadSpec, tenant: str) -> bool:
         """Whether spec and tenant, as the log has it now, let a workload be here."""
@@ -56,11 +66,9 @@ class ResidencyCheck(Check):
             self.fail("the log holds a secret's value")
 
     def answered(self, request: Request) -> None:
-        """A refusal for residency has its reason."""
-        if request.kind != "submit" or request.refusal is None:
-            return
-        if any(request.marker.encode() in body for body in self.world.stored()):
-            self.fail(f"bytes of the refused {request.spec.name} are stored")
+        """Remember which bytes may be nowhere."""
+        if request.kind == "submit" and request.refusal is not None:
+            self._refused.add(request.marker.encode())
 
     def checkpoint(self) -> None:
         """After a pass that saw everything, what became unlawful is being stopped, and what is lawful is not."""
@@ -73,7 +81,10 @@ class ResidencyCheck(Check):
                 self.fail(f"{attempt.run.id} goes on although its owner keeps it out by now")
 
     def end(self) -> None:
-        """Secrets of what is over are gone, and nothing unlawful is alive."""
+        """Secrets of what is over are gone, nothing unlawful is alive, and no byte of what was refused is stored."""
+        kept = self._refused.intersection(MARKER.findall(b" ".join(self.world.stored())))
+        if kept:
+            self.fail(f"bytes of refused submissions are stored: {sorted(kept)}")
         for process in self.world.host.active.values():
             if process.alive and process.order is not None:
                 order = process.order
@@ -86,8 +97,3 @@ class ResidencyCheck(Check):
             end = attempt.end
             if end is not None and end.cause is Cause.RESIDENCY and attempt.stop is None:
                 self.fail(f"{attempt.run.id} ended for residency and nobody ordered it")
-
-
-def refused_for_law(request: Request) -> bool:
-    """Whether a submission was refused for where it would be."""
-    return request.refusal is Refusal.NO_LAWFUL_FACTORY

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tawtin.core.state import State
     from tawtin.model.events import Entry
     from tawtin.model.workload import Run, Usage
+    from tawtin.runtime.simulate.world import World
 
 HOUR_MS = 3_600_000
 
@@ -31,26 +32,36 @@ class UsageCheck(Check):
 
     invariant = Invariant.USAGE
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._used: dict[str, Counter[str]] = {}
+        """What ended runs used, by tenant, as their machines counted it."""
+
     def entry(self, entry: Entry) -> None:
         """What is recorded of a run is what its machine recorded, and never more than that meanwhile."""
         event = entry.event
         if isinstance(event, RunEnded):
-            process = self.world.host.processes.get(event.run)
-            if process is not None and process.exit is not None and process.exit.usage != event.usage:
-                self.fail(
-                    f"{event.run} is charged for {event.usage} and its machine counted {process.exit.usage}"
-                )
+            self._ended(event)
         elif isinstance(event, RunMetered):
             process = self.world.host.processes[event.run]
-            truth = (
-                process.exit.usage
-                if process.exit
-                else self.world.host.usage(process, self.world.clock.true_ms)
-            )
+            now = self.world.clock.true_ms
+            truth = process.exit.usage if process.exit else self.world.host.usage(process, now)
             if event.usage.wall_ms > truth.wall_ms:
                 self.fail(
                     f"{event.run} is metered at {event.usage.wall_ms} ms and has run for {truth.wall_ms} ms"
                 )
+
+    def _ended(self, event: RunEnded) -> None:
+        process = self.world.host.processes.get(event.run)
+        usage = process.exit.usage if process is not None and process.exit is not None else event.usage
+        if usage != event.usage:
+            self.fail(f"{event.run} is charged for {event.usage} and its machine counted {usage}")
+        run = self.book.attempts[event.run].run
+        sums = self._used.setdefault(run.tenant, Counter())
+        sums.update(runs=1, wall_ms=usage.wall_ms, cpu_ms=usage.cpu_ms, bytes_out=usage.bytes_out)
+        sums["cost_minor"] += price(run, usage)
+        if usage.gpu_ms:
+            sums[f"gpu_ms {usage.gpu_model}"] += usage.gpu_ms
 
     def checkpoint(self) -> None:
         """The accounts in memory."""
@@ -69,17 +80,6 @@ class UsageCheck(Check):
                 self.fail(f"{name} is said to have spent {got} and its runs cost {spent[name]}")
 
     def _compare(self, state: State) -> None:
-        want: dict[str, Counter[str]] = {}
-        for attempt in self.book.attempts.values():
-            if attempt.end is None:
-                continue
-            truth = self.world.host.processes[attempt.run.id].exit
-            usage = truth.usage if truth is not None else attempt.end.usage
-            sums = want.setdefault(attempt.run.tenant, Counter())
-            sums.update(runs=1, wall_ms=usage.wall_ms, cpu_ms=usage.cpu_ms, bytes_out=usage.bytes_out)
-            sums["cost_minor"] += price(attempt.run, usage)
-            if usage.gpu_ms:
-                sums[f"gpu_ms {usage.gpu_model}"] += usage.gpu_ms
         got: dict[str, Counter[str]] = {}
         for account in state.accounts.values():
             sums = got.setdefault(account.tenant, Counter())
@@ -87,7 +87,7 @@ class UsageCheck(Check):
                 sums[name] += getattr(account, name)
             for model, gpu_ms in account.gpu_ms.items():
                 sums[f"gpu_ms {model}"] += gpu_ms
-        for tenant in sorted(want.keys() | got.keys()):
-            wanted, gotten = +want.get(tenant, Counter()), +got.get(tenant, Counter())
+        for tenant in sorted(self._used.keys() | got.keys()):
+            wanted, gotten = +self._used.get(tenant, Counter()), +got.get(tenant, Counter())
             if wanted != gotten:
                 self.fail(f"accounts of {tenant} say {dict(gotten)} and its runs used {dict(wanted)}")
