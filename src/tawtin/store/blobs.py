@@ -35,7 +35,8 @@ class LocalBlobs:
         self._root = Path(root).absolute()
         self._tmp = self._root / _TMP
         try:
-            self._tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._tmp.mkdir(mode=0o700, exist_ok=True)
             self._sweep()
         except OSError as error:
             raise _explain(error, self._root) from error

@@ -87,7 +87,7 @@ class PostgresJournal:
         except JournalError as error:
             self._broken = str(error)
             raise JournalError(
-                f"the connection to `{self._link.place}` was lost in mid-commit and could not be taken up again ({error}); "
+                f"the connection to `{self._link.place}` was lost in mid-commit and not taken up again ({error}); "
                 "whether the last batch was stored is not known: start the factory again once the database is there"
             ) from error
         return bool(prepared.seqs) and found == prepared.chain
