@@ -34,7 +34,7 @@ class Entropy(Protocol):
     """Randomness."""
 
     def bits(self, count: int) -> int:
-        """A uniformly drawn integer of `count` bits; from the system's secure source when live, seeded in simulation."""
+        """A uniformly drawn integer of `count` bits: the system's secure ones when live, seeded ones in simulation."""
         ...
 
 
@@ -63,7 +63,7 @@ KINDS: Final = ("meta", "tenant", "key", "node", "account", "artifact", "idempot
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """What one transaction makes true: entries enter the log and its Merkle tree, rows replace rows, secrets come or go.
+    """What one transaction makes true: entries enter the log and its Merkle tree, rows replace rows, secrets move.
 
     Of several rows with the same kind and id the last one counts. Secrets are put first, then dropped.
     """
@@ -127,7 +127,7 @@ class Journal(Protocol):
         """All rows with `live`, in the order of `KINDS`, ids ascending within a kind."""
         ...
 
-    def get(self, kind: str, id: str) -> bytes | None:  # noqa: A002 - the name of the column
+    def get(self, kind: str, id: str) -> bytes | None:
         """The body of one row, live or not."""
         ...
 
@@ -192,7 +192,7 @@ class BlobError(Exception):
 
 
 class ArtifactError(BlobError):
-    """A folder cannot be kept, or a manifest cannot be laid out, because of what is in it; the message names the path."""
+    """A folder cannot be kept, or a manifest not laid out, because of what is in it; the message names the path."""
 
 
 class Collected(Record, frozen=True, kw_only=True):
@@ -208,7 +208,7 @@ class Collected(Record, frozen=True, kw_only=True):
 
 
 class Artifacts(Protocol):
-    """Between folders and content-addressed artifacts. Methods block, may be called from several threads, follow no links."""
+    """Between folders and content-addressed artifacts. Methods block, are safe in several threads, follow no links."""
 
     def collect(self, root: str, relative: str) -> Collected:
         """Keep the file or folder `relative` below the folder `root` (both may change meanwhile, and may be hostile).
@@ -221,8 +221,8 @@ class Artifacts(Protocol):
     def materialise(self, artifact: str, target: str, *, owner: tuple[int, int] | None = None) -> int:
         """Lay the files of `artifact` out in the existing folder `target`; return their bytes.
 
-        `owner` (uid, gid) becomes the owner of what is made. Files that exist already are replaced. Raises ArtifactError
-        if the manifest is unsound, BlobError if it or a file is not here or does not hash to its name.
+        `owner` (uid, gid) becomes the owner of what is made. Files that exist already are replaced. Raises
+        ArtifactError if the manifest is unsound, BlobError if it or a file is not here or does not hash to its name.
         """
         ...
 

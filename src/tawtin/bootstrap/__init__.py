@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tawtin.bootstrap.settings import Settings, SettingsError, load_settings
-from tawtin.bootstrap.wire import run_factory, running, start_service
+from tawtin.bootstrap.wire import run_factory, start_service
 
-__all__ = ["Settings", "SettingsError", "load_settings", "run_factory", "running", "start_service"]
+__all__ = ["Settings", "SettingsError", "load_settings", "run_factory", "start_service"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from tawtin.web.app import create_app
 from tawtin.web.serve import serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from tawtin.bootstrap.settings import Settings
     from tawtin.ports import Journal
@@ -119,23 +118,8 @@ async def run_factory(
     try:
         await serve(create_app(service, settings.api), settings.api, stop, up)
     finally:
-        address_file.unlink(missing_ok=True)
+        await asyncio.to_thread(address_file.unlink, missing_ok=True)
         await service.stop()
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[str]:
-    """A factory inside this event loop, for tests and notebooks; yields its address."""
-    stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(run_factory(settings, stop, lambda url, _: address.set_result(url)))
-    try:
-        await asyncio.wait([task, address], return_when=asyncio.FIRST_COMPLETED)
-        yield (
-            task.result() if task.done() else address.result()
-        )  # a task that is done already raises its error
-    finally:
-        stop.set()
-        await task
 
 
 def _write_private(path: Path, text: str) -> None:

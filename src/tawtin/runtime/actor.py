@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tawtin.core.state import State
     from tawtin.ports import Entropy
 
-TOKEN_PREFIX: Final = "twk"
+TOKEN_PREFIX: Final = "twk"  # noqa: S105 - the part that is no secret
 SECRET_BITS: Final = 256
 _ORDER: Final = (Scope.READ, Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
 

@@ -128,7 +128,7 @@ class Factory:
 
     def _stage_one(self, event: Event) -> None:
         state = self.state
-        workload_id = _subject(event)
+        workload_id = subject_of(event)
         before = state.workloads.get(workload_id) if workload_id else None
         entry = Entry(seq=state.seq, at_ms=self.now_ms(), event=event)
         fold(state, entry)
@@ -337,7 +337,7 @@ class Factory:
             self.stage(NodeRemoved(name=name))
 
 
-def _subject(event: Event) -> str:
+def subject_of(event: Event) -> str:
     """The workload that an event is about, if it is about one."""
     if isinstance(event, CancelAsked):
         return event.workload

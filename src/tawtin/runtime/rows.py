@@ -79,7 +79,12 @@ def _row(kind: str, row_id: str, record: Record | None) -> Row:
     if isinstance(record, Remembered):
         # the time stands where lists filter, so that old ones can be found and purged
         return Row(
-            kind=kind, id=row_id, tenant=record.tenant, phase=idempotency_time(record.at_ms), live=False, body=body
+            kind=kind,
+            id=row_id,
+            tenant=record.tenant,
+            phase=idempotency_time(record.at_ms),
+            live=False,
+            body=body,
         )
     return Row(kind=kind, id=row_id, body=body)
 
