@@ -38,8 +38,8 @@ class Bucket:
 
     def ask(self, method: str, path: str) -> str:
         """The answer to a bare request; the imitation asks for no signature."""
-        request = urllib.request.Request(f"{self.endpoint}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        request = urllib.request.Request(f"{self.endpoint}{path}", method=method)  # noqa: S310 - http, made above
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
             return answer.read().decode()
 
     def stop(self) -> None:
