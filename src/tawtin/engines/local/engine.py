@@ -467,14 +467,18 @@ class LocalEngine:
 
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         """At most `limit` bytes of the run's output from `offset`. A negative offset counts from the end."""
-        folder = self._folders.find(run)
-        if folder is None:
-            return LogChunk(offset=max(0, offset), data=b"")
-        over = os.path.exists(os.path.join(folder, orders.EXIT))
-        at, data, dropped, total = read_log(folder, offset, limit)
-        return LogChunk(offset=at, data=data, dropped=dropped, end=over and at + len(data) >= total)
+        for _ in range(_LOG_TRIES):
+            folder = self._folders.find(run)
+            if folder is None:
+                break
+            over = os.path.exists(os.path.join(folder, orders.EXIT))
+            at, data, dropped, total = read_log(folder, offset, limit)
+            if os.path.isdir(folder):  # else it was put aside meanwhile, and only looked empty
+                return LogChunk(offset=at, data=data, dropped=dropped, end=over and at + len(data) >= total)
+        return LogChunk(offset=max(0, offset), data=b"")
 
 
+_LOG_TRIES: Final = 3
 _NO_OUTPUTS: Final = frozenset(
     cause.value
     for cause in (
