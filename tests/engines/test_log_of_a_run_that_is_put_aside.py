@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,8 @@ def test_a_log_that_is_read_while_its_run_is_put_aside_is_not_taken_for_empty(
     engine._folders = folders
 
     def read_after_the_move(path: str, offset: int, limit: int) -> tuple[int, bytes, int, int]:
-        if os.path.isdir(folder):
-            os.rename(folder, tmp_path / "done" / RUN)
+        if folder.is_dir():
+            folder.rename(tmp_path / "done" / RUN)
         return read_log(path, offset, limit)
 
     monkeypatch.setattr(module, "read_log", read_after_the_move)
