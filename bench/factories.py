@@ -77,7 +77,7 @@ class Big:
             )
 
     def _demands(self) -> list[Demand]:
-        """So many distinct demands: most of one node and few GPUs, some gangs, some without GPUs, some with two options."""
+        """So many distinct demands: most of one node and few GPUs; gangs, two options, and no GPUs at all occur."""
         found: dict[Demand, None] = {}
         rng = self.rng
         while len(found) < self.shapes:
@@ -180,11 +180,7 @@ class Big:
         ending = self.rng.sample(sorted(self.state.runs), min(changes // 2, len(self.state.runs)))
         events: list[Event] = [self.ended(run) for run in ending]
         events.extend(self.submissions(changes - len(ending)))
-        return [
-            # submissions move the clock on; what ends is dated by then
-            event
-            for event in events
-        ]
+        return events
 
     def settle(self, waiting: int, passes: int = 30) -> None:
         """Fill the factory and its queue: submit, decide and follow until the queue holds `waiting`."""

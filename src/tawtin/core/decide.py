@@ -17,7 +17,7 @@ in vain once, however many workloads wait in it. That is what keeps a pass short
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -28,6 +28,7 @@ from tawtin.core.preempt import Ousters
 from tawtin.core.queues import Groups, Key
 from tawtin.core.share import Holding, share
 from tawtin.core.state import State, stop_grace_ms
+from tawtin.core.survey import Survey
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import NodeHealth, Placement
 from tawtin.model.tenant import Quota, Tenant
@@ -67,6 +68,8 @@ class Decision:
     placements: tuple[Placement, ...]
     stops: tuple[Stop, ...]
     reservations: tuple[Reservation, ...]
+    surveys: list[Survey] = field(default_factory=list[Survey], compare=False, repr=False)
+    """What explanations found out already about the state after this pass; kept here so that they share it."""
 
 
 def decide(state: State, now_ms: int, *, also: tuple[Workload, ...] = ()) -> Decision:

@@ -8,24 +8,26 @@ divided by the size of that pool, whichever is later.
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Final
 
 from tawtin.core import feasible, meter, reserve
 from tawtin.core.admit import Submission, admit
 from tawtin.core.decide import Decision, Purse, Reservation, decide, is_broke
 from tawtin.core.feasible import DemandClass, Option
-from tawtin.core.pack import Reserved, Room
+from tawtin.core.pack import Reserved
 from tawtin.core.queues import Parked
 from tawtin.core.residency import verdict
 from tawtin.core.state import State
+from tawtin.core.survey import Survey
 from tawtin.model.events import SubmissionRefused
 from tawtin.model.reasons import Waiting
-from tawtin.model.resources import NodeHealth, Placement
+from tawtin.model.resources import Placement
 from tawtin.model.site import Site
 from tawtin.model.tenant import Quota
 from tawtin.model.views import PlanView, WaitingView
 from tawtin.model.workload import Phase, Workload
 
-Values = dict[str, str | int]
+_FRESH_MS: Final = 1_000
 
 
 def explain(state: State, decision: Decision | None, workload_id: str, now_ms: int) -> WaitingView:
@@ -132,7 +134,8 @@ class _Why:
         self.tenant = state.tenants[workload.tenant]
         known = state.queues.class_of.get(workload.id)
         self.demand_class: DemandClass = known or state.class_like(workload)
-        self.position, self.work_ahead = _ahead(state, workload, self.demand_class)
+        self.survey = _survey(state, decision, now_ms)
+        self.position, self.work_ahead = _ahead(self.survey, workload, self.demand_class)
 
     def view(self) -> WaitingView:
         """The first reason that holds."""
@@ -185,13 +188,8 @@ class _Why:
         return self._budget()
 
     def _nodes_for(self, options: list[Option]) -> tuple[int, int]:
-        """How many nodes could hold a rank if they were empty: ready ones, and all that are not gone."""
-        best = (0, 0)
-        for option in options:
-            fitting = [node.health for node in self.state.nodes.values() if feasible.fits_empty(option, node)]
-            present = sum(1 for health in fitting if health is not NodeHealth.GONE)
-            best = max(best, (sum(1 for health in fitting if health is NodeHealth.READY), present))
-        return best
+        """How many nodes could hold a rank if they were empty: ready ones, and all that are here."""
+        return max(self.survey.nodes_for(option) for option in options)
 
     def _budget(self) -> WaitingView | None:
         spec, tenant = self.workload.spec, self.tenant
@@ -261,15 +259,12 @@ class _Why:
         """The nodes are in use, or kept for somebody else."""
         option = self.demand_class.options[0]
         start_ms = self._estimate()
-        room = Room([self.state.seats[name] for name in self.state.node_names])
-        free = sum(
-            1
-            for place in room.places.values()
-            if any(place.has_room(each) for each in self.demand_class.options)
-        )
+        options = self.demand_class.options
+        free = max(len(self.survey.room.free(each, each.nodes)) for each in options)
         if free >= option.nodes:
             kept = sorted({name for each in self._others() for name in each.nodes})
-            if kept and self._needs_kept(room, kept):
+            unkept = max(len(self.survey.open_room.free(each, each.nodes)) for each in options)
+            if unkept < option.nodes:
                 return self._say(
                     Waiting.RESERVED_FOR_OTHERS,
                     f"it would fit now, but {_nodes(len(kept))} are kept for others with a better claim",
@@ -291,7 +286,7 @@ class _Why:
                 free=free,
             )
         if option.gpus:
-            free_gpus, all_gpus = self._gpus(option)
+            free_gpus, all_gpus = self.survey.gpus.get(option.model, (0, 0))
             return self._say(
                 Waiting.WAITING_FOR_GPUS,
                 (
@@ -320,23 +315,6 @@ class _Why:
         found = self.decision.reservations if self.decision is not None else ()
         return [each for each in found if each.workload != self.workload.id]
 
-    def _needs_kept(self, room: Room, kept: list[str]) -> bool:
-        """Whether it would not fit without the nodes that are kept for others."""
-        for option in self.demand_class.options:
-            free = [place.name for place in room.places.values() if place.has_room(option)]
-            if sum(1 for name in free if name not in kept) >= option.nodes:
-                return False
-        return True
-
-    def _gpus(self, option: Option) -> tuple[int, int]:
-        free = total = 0
-        for name in self.state.node_names:
-            node = self.state.nodes[name]
-            if node.gpus and option.model in ("", node.gpu_model):
-                free += self.state.node_free(name)[0]
-                total += node.gpus - len(node.gpus_sick)
-        return free, total
-
     def _own_end_ms(self) -> int | None:
         """When the first of the tenant's own runs is expected to end."""
         ends = [
@@ -352,55 +330,55 @@ class _Why:
         reservation = self._reservation()
         if reservation is not None:
             return max(reservation.start_ms, self.now_ms)
-        room = Room([self.state.seats[name] for name in self.state.node_names])
-        starts = [
-            found[-1][0]
-            for option in self.demand_class.options
-            if (found := reserve.earliest(room, option, self.now_ms)) is not None
-        ]
-        if not starts:
-            return None
-        size = _pool_size(self.state, self.demand_class)
-        return max(min(starts), self.now_ms + self.work_ahead // size if size else self.now_ms)
+        size = _pool_size(self.survey, self.demand_class)
+        turn_ms = self.now_ms + self.work_ahead // size if size else self.now_ms
+        starts: list[int] = []
+        for option in self.demand_class.options:
+            clear_ms = self.survey.clear_ms(option)
+            # an empty factory would come before its turn does: how early room appears makes no difference
+            early = clear_ms is not None and clear_ms <= turn_ms
+            start_ms = clear_ms if early else self.survey.earliest_ms(option)
+            if start_ms is not None:
+                starts.append(start_ms)
+        return max(min(starts), turn_ms) if starts else None
 
 
-def _ahead(state: State, workload: Workload, demand_class: DemandClass) -> tuple[int, int]:
+def _survey(state: State, decision: Decision | None, now_ms: int) -> Survey:
+    """The survey of this moment: the decision's, while nothing was folded and a second has not passed since."""
+    if decision is None:
+        return Survey(state, (), now_ms)
+    known = decision.surveys
+    if not known or known[0].seq != state.seq or not 0 <= now_ms - known[0].now_ms < _FRESH_MS:
+        reserved = tuple(name for each in decision.reservations for name in each.nodes)
+        known[:] = [Survey(state, reserved, now_ms)]
+    return known[0]
+
+
+def _ahead(survey: Survey, workload: Workload, demand_class: DemandClass) -> tuple[int, int]:
     """How many workloads have a better claim to the same pool, and how much work they are.
 
-    All of higher priority; those of its tenant that are before it; and of each other tenant as many as that, as fair
-    share takes turns.
+    All of higher priority; those of its tenant that are before it; and of each other tenant as many as that.
     """
-    pool, priority, mine = demand_class.pool, workload.spec.priority, workload.tenant
-    count = work = 0
-    for level, tallies in state.queues.tallies.items():
-        if level > priority:
-            for (name, _), tally in tallies.items():
-                if name == pool:
-                    count += tally.count
-                    work += tally.work
+    pool, mine = demand_class.pool, workload.tenant
+    line = survey.line(pool, workload.spec.priority)
     key = (workload.submitted_ms, workload.id)
-    before = before_work = 0
-    for other, line in state.queues.by_priority.get(priority, {}).get(mine, {}).items():
+    before = work = 0
+    groups = survey.state.queues.by_priority.get(workload.spec.priority, {}).get(mine, {})
+    for other, waiting in groups.items():
         if other.pool == pool:
-            at = bisect_left(line, key)
+            at = bisect_left(waiting, key)
             before += at
-            before_work += at * other.work
-    for (name, tenant), tally in state.queues.tallies.get(priority, {}).items():
-        if name == pool and tenant != mine:
-            turns = min(tally.count, before)
-            count += turns
-            work += turns * tally.work // tally.count
-    return count + before, work + before_work
+            work += at * other.work
+    turns = line.turns(mine, before)
+    return line.above + before + turns, line.above_work + work + turns * line.mean_work
 
 
-def _pool_size(state: State, demand_class: DemandClass) -> int:
+def _pool_size(survey: Survey, demand_class: DemandClass) -> int:
     """GPUs of a class's pool, or milli-processors where it takes no GPUs."""
     pool = demand_class.pool
     if pool == feasible.NO_GPU:
-        return state.totals.cpus
-    if pool == feasible.ANY_MODEL:
-        return state.totals.gpus
-    return sum(node.gpus for node in state.nodes.values() if node.gpu_model == pool)
+        return survey.state.totals.cpus
+    return survey.gpus.get("" if pool == feasible.ANY_MODEL else pool, (0, 0))[1]
 
 
 def _beyond(quota: Quota, option: Option) -> tuple[str, int, int] | None:

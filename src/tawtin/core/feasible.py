@@ -84,13 +84,17 @@ def duration_step(expected_ms: int) -> int:
     return max(0, (max(0, expected_ms - 1) // _STEP_MS).bit_length())
 
 
+def usable(node: Node) -> int:
+    """GPUs of a node that are handed out."""
+    return node.gpus - sum(1 for index in node.gpus_sick if index < node.gpus)
+
+
 def fits_empty(option: Option, node: Node) -> bool:
     """Whether one rank of `option` fits on `node` when nothing else runs there. Health is not looked at."""
     if option.gpus and option.model not in ("", node.gpu_model):
         return False
-    usable = node.gpus - sum(1 for index in node.gpus_sick if index < node.gpus)
     return (
-        option.gpus <= usable
+        option.gpus <= usable(node)
         and option.cpus <= node.cpus_milli
         and option.memory <= node.memory_mib
         and option.disk <= node.disk_mib

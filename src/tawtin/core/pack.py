@@ -119,7 +119,7 @@ class Room:
     def find(self, option: Option, ends_ms: int) -> list[Place] | None:
         """The best places for all ranks of `option` now, best first, or None. `ends_ms` is when it will be over."""
         count = option.nodes
-        found = self._free(option, count)
+        found = self.free(option, count)
         if len(found) < count and self.kept:
             found.extend(self._backfill(option, ends_ms, count - len(found)))
         return found if len(found) == count else None
@@ -129,7 +129,7 @@ class Room:
 
         Room only shrinks in a pass, so this stays an upper limit.
         """
-        missing = option.nodes - len(self._free(option, option.nodes))
+        missing = option.nodes - len(self.free(option, option.nodes))
         if missing <= 0:
             return ALWAYS
         limits: list[int] = []
@@ -197,8 +197,8 @@ class Room:
         for free in range(option.gpus, max((len(pool) for pool in pools), default=0)):
             yield [pool[free] for pool in pools if free < len(pool)]
 
-    def _free(self, option: Option, count: int) -> list[Place]:
-        """The best places without a reservation, at most `count` of them."""
+    def free(self, option: Option, count: int) -> list[Place]:
+        """The best places with room now and without a reservation, at most `count` of them."""
         found: list[Place] = []
         for lists in self._ranked(option):
             fitting = [item for items in lists if items for item in _fitting(items, option, count)]

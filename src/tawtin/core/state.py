@@ -285,8 +285,7 @@ class State:
     def _total(self, node: Node, sign: int) -> None:
         if node.health is NodeHealth.GONE:
             return
-        sick = sum(1 for index in node.gpus_sick if index < node.gpus)
-        self.totals.gpus += sign * (node.gpus - sick)
+        self.totals.gpus += sign * feasible.usable(node)
         self.totals.cpus += sign * node.cpus_milli
         self.totals.memory += sign * node.memory_mib
 
