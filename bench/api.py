@@ -1,9 +1,9 @@
 """Durable submissions through REST: 32 clients, keys, idempotency, each answered after its commit is on disk.
 
-The factory is a real one (its own process, local engine, SQLite). Jobs ask for a GPU model that it has not, so that they
-are accepted, recorded and wait: what is measured is taking them in. Beside it stands SQLite alone: the same number of
-submissions with as many rows each, 32 to a transaction, on the same disk in the same minute. The load generator shares
-the machine with the factory.
+The factory is a real one (its own process, local engine, SQLite). Jobs ask for a GPU model that it has not, so that
+they are accepted, recorded and wait: what is measured is taking them in. Beside it stands SQLite alone: the same number
+of submissions with as many rows each, 32 to a transaction, on the same disk in the same minute. The load generator
+shares the machine with the factory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from bench import common
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 CLIENTS: Final = 32
 GOAL_PER_S: Final = 3_000
@@ -85,7 +85,7 @@ async def _serve(folder: Path, delay_ms: int) -> None:
 
 
 @contextmanager
-def factory(folder: Path, delay_ms: int) -> Iterator[tuple[int, str, int]]:
+def factory(folder: Path, delay_ms: int) -> Generator[tuple[int, str, int]]:
     """A factory for the time of the block: its port, its owner's key, its process."""
     folder.mkdir()
     (folder / "factory.toml").write_text('[factory]\nname = "bench"\ncountry = "MA"\n')
@@ -114,7 +114,7 @@ class Caller:
     def __init__(self, port: int, key: str, number: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
         self._head = (
             f"POST /api/v1/workloads HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\nIdempotency-Key: bench-{number}-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,14 +77,24 @@ class FakeEngine:
         self.output[run] = self.output.get(run, b"") + text
 
     def end(
-        self, run: str, exit_code: int = 0, outcome: Outcome = Outcome.FINISHED, cause: Cause = Cause.COMPLETED
+        self,
+        run: str,
+        exit_code: int = 0,
+        outcome: Outcome = Outcome.FINISHED,
+        cause: Cause = Cause.COMPLETED,
     ) -> None:
         self.over.add(run)
         code = exit_code if outcome is Outcome.FINISHED else None
         usage = Usage(wall_ms=1_000, cpu_ms=500)
         self._say(
             Report(
-                run=run, started_ms=1_000, ended_ms=2_000, outcome=outcome, cause=cause, exit_code=code, usage=usage
+                run=run,
+                started_ms=1_000,
+                ended_ms=2_000,
+                outcome=outcome,
+                cause=cause,
+                exit_code=code,
+                usage=usage,
             )
         )
 
@@ -116,7 +126,9 @@ class FakeEngine:
 class Factory:
     """A running factory as tests see it."""
 
-    def __init__(self, service: Service, engine: FakeEngine, loop: asyncio.AbstractEventLoop, url: str) -> None:
+    def __init__(
+        self, service: Service, engine: FakeEngine, loop: asyncio.AbstractEventLoop, url: str
+    ) -> None:
         self.service = service
         self.engine = engine
         self.url = url
@@ -182,7 +194,7 @@ def running(
     settings: WebSettings = WEB,
     journal: Journal | None = None,
     engine: FakeEngine | None = None,
-) -> Iterator[Factory]:
+) -> Generator[Factory]:
     """A factory for the time of the block."""
     ready = threading.Event()
     found: list[Factory] = []

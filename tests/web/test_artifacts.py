@@ -33,7 +33,9 @@ def kept(factory: Factory, key: str, data: bytes = b"hello", path: str = "a/b.tx
 
 def test_an_artifact_is_kept_listed_read_and_dropped(factory: Factory) -> None:
     key = factory.key("art")
-    missing = request(factory.url, "POST", "/api/v1/blobs/missing", key=key, body={"digests": [digest(b"hello")]})
+    missing = request(
+        factory.url, "POST", "/api/v1/blobs/missing", key=key, body={"digests": [digest(b"hello")]}
+    )
     assert missing.json["digests"] == [digest(b"hello")]
     artifact = kept(factory, key)
     listed = request(factory.url, "GET", "/api/v1/artifacts", key=key).json["items"]
@@ -50,9 +52,16 @@ def test_artifacts_of_others_look_absent_and_their_bytes_too(factory: Factory) -
     data = b"the owner's own bytes"
     artifact = kept(factory, owner, data)
     for path in (artifact, f"{artifact}/files/a/b.txt"):
-        assert request(factory.url, "GET", f"/api/v1/artifacts/{path}", key=other).problem == (404, "NotFound")
-    missing = request(factory.url, "POST", "/api/v1/blobs/missing", key=other, body={"digests": [digest(data)]})
-    assert missing.json["digests"] == [digest(data)], "whether another tenant has these bytes is nobody's business"
+        assert request(factory.url, "GET", f"/api/v1/artifacts/{path}", key=other).problem == (
+            404,
+            "NotFound",
+        )
+    missing = request(
+        factory.url, "POST", "/api/v1/blobs/missing", key=other, body={"digests": [digest(data)]}
+    )
+    assert missing.json["digests"] == [digest(data)], (
+        "whether another tenant has these bytes is nobody's business"
+    )
     body = {"manifest": {"files": [entry("stolen", data)]}}
     claimed = request(factory.url, "POST", "/api/v1/artifacts", key=other, body=body)
     assert claimed.status in {400, 404, 409}, "naming a digest is no proof of having the bytes"
@@ -60,7 +69,10 @@ def test_artifacts_of_others_look_absent_and_their_bytes_too(factory: Factory) -
 
 def test_bytes_that_do_not_hash_to_their_name_are_refused(factory: Factory) -> None:
     path = f"/api/v1/blobs/{digest(b'right')}"
-    assert request(factory.url, "PUT", path, key=factory.key("art"), body=b"wrong").problem == (400, "Invalid")
+    assert request(factory.url, "PUT", path, key=factory.key("art"), body=b"wrong").problem == (
+        400,
+        "Invalid",
+    )
     odd = "/api/v1/blobs/sha256:..%2F..%2Fetc"
     assert request(factory.url, "PUT", odd, key=factory.key("art"), body=b"x").status in {400, 404}
 
@@ -120,7 +132,9 @@ def test_a_folder_goes_up_and_comes_down_the_same(factory: Factory, tmp_path: Pa
     assert not os.access(target / "data/same.py", os.X_OK)
 
 
-def test_only_what_is_missing_is_sent_again(factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_missing_is_sent_again(
+    factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_bytes(b"first")
     with factory.client("again") as client:
         client.upload(tmp_path)
@@ -163,7 +177,10 @@ def test_an_exception_in_the_ignore_file_is_refused_with_its_line(tmp_path: Path
 
 
 def test_uploading_nothing_says_what_was_named(factory: Factory, tmp_path: Path) -> None:
-    with factory.client() as client, pytest.raises(ClientError, match=r"`.*absent` is neither a file nor a folder"):
+    with (
+        factory.client() as client,
+        pytest.raises(ClientError, match=r"`.*absent` is neither a file nor a folder"),
+    ):
         client.upload(tmp_path / "absent")
     with factory.client() as client, pytest.raises(ApiError) as caught:
         client.download(digest(b"no such artifact"), tmp_path)

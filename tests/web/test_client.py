@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,8 +37,14 @@ def test_both_clients_have_the_same_methods() -> None:
         }
 
     assert methods(Client) == methods(AsyncClient)
-    builders = {name for name, made in vars(calls).items() if inspect.isfunction(made) and "Call[" in str(made.__annotations__.get("return"))}
-    assert builders - set(methods(Client)) == {"missing_blobs", "put_blob", "put_artifact"}, "these are parts of `upload`"
+    builders = {
+        name
+        for name, made in vars(calls).items()
+        if inspect.isfunction(made) and "Call[" in str(made.__annotations__.get("return"))
+    }
+    assert builders - set(methods(Client)) == {"missing_blobs", "put_blob", "put_artifact"}, (
+        "these are parts of `upload`"
+    )
 
 
 def test_a_spec_is_submitted_in_each_form(factory: Factory, tmp_path: Path) -> None:
@@ -176,7 +182,7 @@ class Relay:
 
 
 @contextmanager
-def relayed(factory: Factory) -> Iterator[Relay]:
+def relayed(factory: Factory) -> Generator[Relay]:
     relay = Relay(factory.url)
     try:
         yield relay
@@ -198,7 +204,7 @@ def test_what_may_not_be_repeated_is_not(factory: Factory) -> None:
         relay.lose_answers = 1
         with pytest.raises(ConnectionBroken):
             client.issue_key(KeyNew(name="once"))
-        assert [each.name for each in client.keys()] == ["", "once"]
+        assert [each.name for each in [*client.keys()]] == ["", "once"]
 
 
 def test_a_connection_that_died_while_idle_is_made_again(factory: Factory) -> None:
@@ -215,7 +221,9 @@ def test_a_followed_log_survives_cut_connections_without_a_byte_lost_or_doubled(
         run = factory.started(made)
         lines = [b"line %d\n" % number for number in range(60)]
         got: list[bytes] = []
-        writing = threading.Thread(target=lambda: [factory.engine.write(run, line) or time.sleep(0.01) for line in lines])
+        writing = threading.Thread(
+            target=lambda: [factory.engine.write(run, line) or time.sleep(0.01) for line in lines]
+        )
         writing.start()
         for number, piece in enumerate(client.follow(made)):
             got.append(piece.data)
@@ -328,7 +336,11 @@ def test_an_answer_is_read_the_same_however_it_is_cut(cut: int) -> None:
 
 
 def test_an_answer_that_ends_early_is_broken() -> None:
-    for data in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"):
+    for data in (
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ):
         reader = AnswerReader("GET")
         if data:
             reader.feed(data)
@@ -341,11 +353,14 @@ def test_events_are_read_the_same_however_they_are_cut() -> None:
     want = [("3", "", b""), ("4", "log", b'{"a":1}'), ("", "message", b"x\ny")]
     for cut in range(1, len(data)):
         reader = EventReader()
-        got = [event for begin in range(0, len(data), cut) for event in reader.feed(data[begin : begin + cut])]
+        got = [
+            event for begin in range(0, len(data), cut) for event in reader.feed(data[begin : begin + cut])
+        ]
         assert got == want
 
 
 def test_importing_the_client_imports_no_records() -> None:
-    code = "import tawtin.client, sys; print(sorted({'msgspec', 'asyncio', 'ssl', 'http', 'uvicorn'} & set(sys.modules)))"
+    modules = "{'msgspec', 'asyncio', 'ssl', 'http', 'uvicorn'}"
+    code = f"import tawtin.client, sys; print(sorted({modules} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -75,7 +75,9 @@ def test_a_malformed_spec_is_refused_and_nothing_breaks(factory: Factory, body: 
         (b'{"expires_ms": 99999999999999999999999999}', ["expires_ms"]),
     ],
 )
-def test_a_malformed_record_is_refused_with_its_place(factory: Factory, body: bytes, places: list[str]) -> None:
+def test_a_malformed_record_is_refused_with_its_place(
+    factory: Factory, body: bytes, places: list[str]
+) -> None:
     got = request(factory.url, "POST", "/api/v1/keys", key=factory.key("malformed"), body=body)
     assert (got.problem, got.places) == ((400, "Invalid"), places)
 
@@ -153,7 +155,8 @@ def test_a_path_without_a_route_is_a_problem(factory: Factory) -> None:
 @pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "If-Match"])
 def test_a_header_that_stands_there_twice_is_refused(factory: Factory, name: str) -> None:
     key = factory.key("twice")
-    data = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{name}: a\r\n{name}: b\r\nContent-Length: 0\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 0\r\n"
+    data = f"{head}{name}: a\r\n{name}: b\r\n\r\n"
     assert exchange(factory.url, data.encode()).problem == (400, "Invalid")
 
 
@@ -172,7 +175,9 @@ def test_an_answer_names_the_request(factory: Factory) -> None:
 
 
 def test_headers_that_are_too_long_are_refused(factory: Factory) -> None:
-    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 900) for n in range(60))
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"".join(
+        b"X-%d: %s\r\n" % (n, b"a" * 900) for n in range(60)
+    )
     assert exchange(factory.url, whole + b"\r\n").status == 431
     with connect(factory.url) as connection, contextlib.suppress(OSError):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Endless: ")
@@ -188,7 +193,9 @@ def test_slow_requests_are_let_go_and_whole_ones_are_not(tmp_path: Path) -> None
         silent, half, body, idle = (connect(factory.url) for _ in range(4))
         with silent, half, body, idle:
             half.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
-            body.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {factory.key('slow')}\r\n".encode())
+            body.sendall(
+                f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {factory.key('slow')}\r\n".encode()
+            )
             body.sendall(b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
             idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert read(idle).status == 200
@@ -255,7 +262,10 @@ def test_an_address_in_use_is_named(factory: Factory, tmp_path: Path) -> None:
 
 def test_a_request_smuggled_in_a_body_is_not_answered(factory: Factory) -> None:
     inner = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    data = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % len(inner)
+    data = (
+        b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        % len(inner)
+    )
     with connect(factory.url) as connection:
         connection.sendall(data + inner)
         connection.settimeout(2)

@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -46,7 +46,7 @@ class Stream:
 
 
 @contextmanager
-def stream(factory: Factory, path: str, key: str, **headers: str) -> Iterator[Stream]:
+def stream(factory: Factory, path: str, key: str, **headers: str) -> Generator[Stream]:
     one = Stream(factory.url, path, key, {name.replace("_", "-"): value for name, value in headers.items()})
     try:
         yield one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,10 @@ def test_a_tenant_is_created_changed_and_closed(factory: Factory) -> None:
     assert request(factory.url, "POST", "/api/v1/tenants", key=admin, body=NEW).problem == (409, "Conflict")
     path = "/api/v1/tenants/newcomer"
     change = {"quota": {"budget_minor_per_month": 500}}
-    assert request(factory.url, "PATCH", path, key=admin, body=change).problem == (428, "PreconditionRequired")
+    assert request(factory.url, "PATCH", path, key=admin, body=change).problem == (
+        428,
+        "PreconditionRequired",
+    )
     tag = {"If-Match": made.headers["etag"]}
     changed = request(factory.url, "PATCH", path, key=admin, body=change, headers=tag)
     assert changed.json["quota"] == {"gpus": 4, "budget_minor_per_month": 500}
@@ -142,7 +146,12 @@ def test_a_tenant_is_created_changed_and_closed(factory: Factory) -> None:
     assert lifted.json["quota"] == {"budget_minor_per_month": 500}
     member = factory.key("newcomer")
     closed = request(
-        factory.url, "PUT", path, key=admin, body={"name": "Gone", "closed": True}, headers={"If-Match": '"3"'}
+        factory.url,
+        "PUT",
+        path,
+        key=admin,
+        body={"name": "Gone", "closed": True},
+        headers={"If-Match": '"3"'},
     )
     assert (closed.json["closed"], closed.json.get("quota", {})) == (True, {})
     assert request(factory.url, "GET", "/api/v1/whoami", key=member).status == 401
@@ -160,7 +169,12 @@ def test_a_tenant_that_did_not_change_is_not_sent_again(factory: Factory) -> Non
 def test_a_change_names_the_field_that_is_wrong(factory: Factory) -> None:
     admin = factory.key("casa", Scope.ADMIN)
     factory.key("wrong")
-    for body, want in [({"quota": {"gpus": -1}}, "quota.gpus"), ({"quotas": {}}, "quotas"), ({"owner": True}, "owner")]:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"quota": {"gpus": -1}}, "quota.gpus"),
+        ({"quotas": {}}, "quotas"),
+        ({"owner": True}, "owner"),
+    ]
+    for body, want in cases:
         got = request(
             factory.url, "PATCH", "/api/v1/tenants/wrong", key=admin, body=body, headers={"If-Match": '"1"'}
         )
@@ -179,7 +193,12 @@ def test_a_secret_is_shown_once_and_its_hash_never(factory: Factory) -> None:
 
 def test_issuing_a_key_takes_no_idempotency_key(factory: Factory) -> None:
     got = request(
-        factory.url, "POST", "/api/v1/keys", key=factory.key("once"), body={}, headers={"Idempotency-Key": "k"}
+        factory.url,
+        "POST",
+        "/api/v1/keys",
+        key=factory.key("once"),
+        body={},
+        headers={"Idempotency-Key": "k"},
     )
     assert got.problem == (400, "Invalid")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tawtin.client import calls, config, flows
 from tawtin.client.errors import ConnectionBroken
-from tawtin.client.sync import READ_BYTES, TIMEOUT_S, head_of
+from tawtin.client.sync import READ_BYTES, TIMEOUT_S, head_of, size_of
 from tawtin.client.wire import AnswerReader
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class AsyncLink:
     async def _send(self, call: Call[Any], path: str, timeout_s: float) -> AnswerReader:
         import asyncio  # noqa: PLC0415 - so that importing the blocking client stays cheap
 
-        size = len(call.body) if isinstance(call.body, bytes) else os.stat(call.body).st_size  # noqa: ASYNC240, PTH116 - one look at a local file
+        size = size_of(call)
         head = head_of(self.target, call, path, size)
         self._quiet_s = timeout_s
         try:

@@ -39,7 +39,7 @@ class Call(Generic[T]):
 
     __slots__ = ("body", "decode", "headers", "media", "method", "path", "query", "repeatable")
 
-    def __init__(  # noqa: PLR0913 - all by name
+    def __init__(
         self,
         method: str,
         path: str,
@@ -132,7 +132,8 @@ def written(spec: bytes | str | os.PathLike[str] | Mapping[str, Any] | Job | Par
     if isinstance(spec, str | os.PathLike):
         with open(spec, "rb") as source:  # noqa: PTH123 - takes both strings and paths
             text = source.read()
-        media = _SUFFIXES.get(os.path.splitext(os.fspath(spec))[1].lower())  # noqa: PTH122 - the same
+        name = str(os.fspath(spec)).lower()
+        media = next((media for suffix, media in _SUFFIXES.items() if name.endswith(suffix)), "")
         return text, media or ("text/x-sbatch" if text.startswith(b"#!") else "application/yaml")
     if isinstance(spec, Mapping):
         return _encoded(dict(spec)), JSON  # pyright: ignore[reportUnknownArgumentType]

@@ -1,8 +1,8 @@
 """Which factory, and which key: arguments, else the environment, else `client.toml`.
 
-`TAWTIN_FACTORY` is an address; `TAWTIN_KEY` a key, or `TAWTIN_KEY_FILE` a file that holds it. `client.toml` lies in the folder
-`TAWTIN_HOME`, or else `~/.tawtin`; it has `factory` (an address) or `address_file` (where a factory on this machine says
-where it listens), and `key_file`. Paths are relative to that folder.
+`TAWTIN_FACTORY` is an address; `TAWTIN_KEY` a key, or `TAWTIN_KEY_FILE` a file that holds it. `client.toml` lies in the
+folder `TAWTIN_HOME`, or else `~/.tawtin`; it has `factory` (an address) or `address_file` (where a factory on this
+machine says where it listens), and `key_file`. Paths are relative to that folder.
 """
 
 from __future__ import annotations

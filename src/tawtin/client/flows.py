@@ -1,7 +1,7 @@
 """What takes several calls, written once: generators that say what is to be done, and are told what came of it.
 
-A driver carries each step out, blocking (`sync`) or not (`aio`), sends its result back, or throws what went wrong. What a
-flow emits is what its caller iterates over; what it returns is the caller's result.
+A driver carries each step out, blocking (`sync`) or not (`aio`), sends its result back, or throws what went wrong. What
+a flow emits is what its caller iterates over; what it returns is the caller's result.
 """
 
 from __future__ import annotations
@@ -245,24 +245,18 @@ def _stream(
     """
     failures = 0
     while True:
-        events = EventReader()
+        events, before = EventReader(), call.headers.get("Last-Event-ID", "")
         try:
             answer: AnswerReader = yield Open(call, QUIET_S)
             if answer.status >= 300:
                 raise problem(answer.status, answer.headers, (yield from _rest()))
-            while data := (yield More()):
-                for place, kind, body in events.feed(data):
-                    if place:
-                        call.headers["Last-Event-ID"] = place
-                    decode = decoders.get(kind)
-                    if decode is not None:
-                        yield Emit(decode(body))
-                    if kind and kind == until:
-                        return
-                failures = 0
+            if (yield from _passed(events, call, decoders, until)):
+                return
+            failures = 0
             if until is None:
                 return
         except ConnectionBroken:
+            failures = 0 if call.headers.get("Last-Event-ID", "") != before else failures
             if failures >= STREAM_TRIES:
                 raise
         except ApiError as error:
@@ -272,6 +266,22 @@ def _stream(
         yield Close()
         yield Pause(min(PAUSE_S * 2 ** min(failures, 8), STREAM_PAUSE_S_MAX))
         yield LookAgain()
+
+
+def _passed(
+    events: EventReader, call: Call[bytes], decoders: Mapping[str, Callable[[bytes], Any]], until: str | None
+) -> Flow[bool]:
+    """Emit what one connection brings, and note in `call` where to go on. Whether the last event came."""
+    while data := (yield More()):
+        for place, kind, body in events.feed(data):
+            if place:
+                call.headers["Last-Event-ID"] = place
+            decode = decoders.get(kind)
+            if decode is not None:
+                yield Emit(decode(body))
+            if kind and kind == until:
+                return True
+    return False
 
 
 def _rest() -> Flow[bytes]:

@@ -1,9 +1,9 @@
 """Between a folder on this machine and an artifact.
 
-What is not sent: links, sockets, pipes and devices; folders named `.git`; empty folders, as an artifact has files alone;
-and what the file `.tawtinignore` at the top names. Its lines are patterns: `*.log` matches a name anywhere, `data/raw` or
-`/build` a path from the top, a `/` at the end folders alone; `#` begins a comment. `.gitignore` is not read: what is kept
-out of a repository (a virtual environment, a data set) is often just what a run needs.
+What is not sent: links, sockets, pipes and devices; folders named `.git`; empty folders, as an artifact has files
+alone; and what the file `.tawtinignore` at the top names. Its lines are patterns: `*.log` matches a name anywhere,
+`data/raw` or `/build` a path from the top, a `/` at the end folders alone; `#` begins a comment. `.gitignore` is not
+read: what is kept out of a repository (a virtual environment, a data set) is often just what a run needs.
 """
 
 from __future__ import annotations

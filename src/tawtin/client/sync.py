@@ -70,7 +70,7 @@ class Link:
             reader.feed(self._receive())
 
     def _send(self, call: Call[Any], path: str, timeout_s: float) -> AnswerReader:
-        size = len(call.body) if isinstance(call.body, bytes) else os.stat(call.body).st_size  # noqa: PTH116 - pathlib is slow to import
+        size = size_of(call)
         head = head_of(self.target, call, path, size)
         try:
             if self._socket is None:
@@ -110,7 +110,8 @@ class Link:
     def _broken(self, error: OSError) -> ConnectionBroken:
         self.close()
         return ConnectionBroken(
-            f"the factory at `{self.target.url}` does not answer ({error.strerror or error}): is it up, is the address right?"
+            f"the factory at `{self.target.url}` does not answer ({error.strerror or error}): "
+            "is it up, is the address right?"
         )
 
     def close(self) -> None:
@@ -119,6 +120,11 @@ class Link:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def size_of(call: Call[Any]) -> int:
+    """How many bytes the body has."""
+    return len(call.body) if isinstance(call.body, bytes) else os.stat(call.body).st_size  # noqa: PTH116
 
 
 def head_of(target: config.Target, call: Call[Any], path: str, size: int) -> bytes:

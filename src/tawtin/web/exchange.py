@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -25,6 +26,7 @@ ONCE: Final = frozenset(
     {b"authorization", b"content-type", b"content-length", b"idempotency-key", b"if-match", b"last-event-id"}
 )
 """Headers that must not stand there twice."""
+_TAG: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,100}"')
 _encode = msgspec.json.Encoder().encode
 
 
@@ -187,9 +189,11 @@ class Exchange:
                     "PreconditionRequired",
                 )  # fmt: skip
             return None
+        if not _TAG.fullmatch(tag):
+            raise HttpError(400, '`If-Match` holds one ETag, such as `"3"`, or `*`', "Invalid")
         number = tag[1:-1]
-        if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"' or not number.isascii() or not number.isdigit():
-            raise HttpError(412, f'`{tag}` is no ETag of ours: they look like `"3"`', "VersionMismatch")
+        if not number.isdigit():
+            raise HttpError(412, f"`{tag}` is no ETag of ours: read it again", "VersionMismatch")
         return int(number[:18])
 
     def idempotency_key(self) -> str:

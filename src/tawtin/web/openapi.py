@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,15 +23,15 @@ _PARAMETERS: Final = {
     "path": "The path of a file inside the artifact.",
 }
 _HEADERS: Final = {
-    "Idempotency-Key": "Any text of 1 to 255 printable ASCII characters: a repeat of the same request under the same key gets the same "
-    "answer, another request under it gets 409. Remembered for a day.",
+    "Idempotency-Key": "Any text of 1 to 255 printable ASCII characters: a repeat of the same request under it gets "
+    "the same answer, another request gets 409. Remembered for a day.",
     "If-Match": "The ETag that was read: the change happens only if nobody changed it since.",
     "If-None-Match": "The ETag that is known already: 304 if it still holds.",
     "Last-Event-ID": "The `id` of the last event that arrived: the stream goes on after it.",
 }
 _PATTERNS: Final = {
     "Idempotency-Key": r"^[\x20-\x7e]{1,255}$",
-    "If-Match": r'^(\*|"[0-9]{1,18}")$',
+    "If-Match": r'^(\*|(W/)?"[\x21\x23-\x7e]{0,100}")$',
     "If-None-Match": r"^[\x21-\x7e]*$",
     "Last-Event-ID": r"^[0-9]{1,16}(:[0-9]{1,16})?$",
 }
@@ -187,7 +188,7 @@ def _texts(record: type[Any]) -> dict[str, str]:
             continue
         (cls,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
         body = cast("ast.ClassDef", cls).body
-        for statement, following in zip(body, body[1:], strict=False):
+        for statement, following in pairwise(body):
             match statement, following:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                     texts[name] = " ".join(text.split())
@@ -212,7 +213,7 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
 
 def _responses(route: Route, refs: dict[str, Any]) -> dict[str, Any]:
     media = route.media
-    schema = refs[_key(route.answers)] if route.answers is not None else {}
+    schema: dict[str, Any] = refs[_key(route.answers)] if route.answers is not None else {}
     if media != "application/json":
         schema = {"type": "string"}
     content: dict[str, Any] = {media: {"schema": schema}}

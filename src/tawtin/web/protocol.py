@@ -34,6 +34,8 @@ class Limited(HttpToolsProtocol):
     """Whether no request is half here."""
     _in_headers = False
     _refused = False
+    _asked = False
+    """Whether the application has been asked anything on this connection."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as in the base
         """Give the first request its time."""
@@ -77,9 +79,9 @@ class Limited(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The headers are whole: let the application begin, unless there are too many of them."""
-        self._in_headers = False
         self._stop_watching()
         if not self._too_long():
+            self._in_headers, self._asked = False, True
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -96,25 +98,31 @@ class Limited(HttpToolsProtocol):
 
     def _slow(self) -> None:
         self._timer = None
-        if (
-            self.headers is not None
-            and self.cycle is not None
-            and not self._in_headers
-            and self.cycle.response_started
-        ):
-            self.transport.close()  # an answer is on its way already
+        if self._in_headers and self._answering():
+            self._watch(self.settings.header_seconds_max)  # the request before this one has its own time
         else:
             self._refuse(*_TOO_SLOW)
 
+    def _answering(self) -> bool:
+        """Whether the answer to an earlier request is not yet sent."""
+        return self._asked and not self.cycle.response_complete
+
     def _refuse(self, status: bytes, detail: str, token: str) -> None:
+        """Answer with a problem and close; only close where that would mix two answers."""
         self._refused = True
         self._stop_watching()
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        mixed = self._answering() and (self._in_headers or self.cycle.response_started)
+        if not mixed:
             body = b'{"title":"%s","status":%s,"detail":"%s","token":"%s"}' % (
-                status[4:], status[:3], detail.encode(), token.encode(),
-            )  # fmt: skip
+                status[4:],
+                status[:3],
+                detail.encode(),
+                token.encode(),
+            )
             self.transport.write(_PROBLEM % (status, len(body), body))
-            self.transport.close()
+        self.transport.close()
 
     def _watch(self, seconds: float) -> None:
         self._stop_watching()

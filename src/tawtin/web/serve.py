@@ -12,12 +12,13 @@ import uvicorn
 from tawtin.web.protocol import limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from tawtin.web.app import App
     from tawtin.web.settings import WebSettings
 
 _BACKLOG = 2048
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - is compared, not listened on
 
 
 def listen(settings: WebSettings) -> socket.socket:
@@ -32,8 +33,9 @@ def listen(settings: WebSettings) -> socket.socket:
 
 def url_of(listening: socket.socket) -> str:
     """The address under which a socket is reached from this machine."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - is compared, not listened on
+    named: tuple[str, int] = listening.getsockname()[:2]
+    host, port = named
+    host = _ANYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -81,6 +83,6 @@ class _Server(uvicorn.Server):
     """A server that leaves the process's signals alone."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Capture none: whoever owns the loop sets `stop`."""
         yield

@@ -47,4 +47,5 @@ class WebSettings(Record, frozen=True, kw_only=True):
     """Who may read `/metrics` without an admin's key: nobody (`admin`), callers on this machine that no proxy forwarded
     (`loopback`), everybody (`open`)."""
     otlp_endpoint: str = ""
-    """Where traces are sent (OTLP over HTTP), such as `http://127.0.0.1:4318`; empty sends none. Needs `tawtin[otel]`."""
+    """Where traces are sent (OTLP over HTTP), such as `http://127.0.0.1:4318`; empty sends none.
+    Needs `tawtin[otel]`."""

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests, where a setting asks for them. Without it nothing is imported and nothing is done."""
+"""OpenTelemetry traces of requests, where a setting asks for them. Without it nothing is imported or done."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Tracer(Protocol):
 class _Silent:
     """Traces nothing."""
 
-    def begin(self, method: str, route: str, headers: Headers) -> Span:
+    def begin(self, method: str, route: str, headers: Headers) -> Span:  # noqa: ARG002 - as a Tracer has it
         """Give a span that goes nowhere."""
         return self
 
@@ -50,7 +50,10 @@ _SILENT: Final = _Silent()
 
 
 def open_tracer(endpoint: str, factory: str) -> Tracer:
-    """Return what traces to `endpoint` (OTLP over HTTP), or nothing if it is empty. Raises ValueError without the extra."""
+    """Return what traces to `endpoint` (OTLP over HTTP); it does nothing if that is empty.
+
+    Raises ValueError if the extra is missing.
+    """
     if not endpoint:
         return _SILENT
     try:
@@ -59,7 +62,7 @@ def open_tracer(endpoint: str, factory: str) -> Tracer:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
     except ImportError as error:
-        msg = f"traces are asked for (`otlp_endpoint` is `{endpoint}`), but {error.name} is not installed: install `tawtin[otel]`"
+        msg = f"`otlp_endpoint` is `{endpoint}`, but {error.name} is not installed: install `tawtin[otel]`"
         raise ValueError(msg) from error
     resource = Resource.create(
         {"service.name": "tawtin", "service.version": tawtin.__version__, "tawtin.factory": factory}

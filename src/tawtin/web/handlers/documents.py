@@ -7,7 +7,7 @@ from tawtin.web.metrics import CONTENT_TYPE, render
 from tawtin.web.openapi import document_bytes
 
 
-async def openapi(exchange: Exchange) -> Answer:
+async def openapi(_: Exchange) -> Answer:
     """Give this API as an OpenAPI 3.1 document."""
     return Answer(document_bytes())
 

@@ -67,7 +67,7 @@ async def list_events(exchange: Exchange) -> Answer:
     return answer(EventPage(items=entries, next=following))
 
 
-async def healthz(exchange: Exchange) -> Answer:
+async def healthz(_: Exchange) -> Answer:
     """Answer 200 while the process lives."""
     return Answer(b"ok\n", media=TEXT)
 

@@ -36,7 +36,7 @@ async def read_logs(exchange: Exchange) -> Answer:
     """Read or follow a workload's log: bytes as they were written, or with `Accept: text/event-stream` events.
 
     The headers `Tawtin-Log-Epoch`, `Tawtin-Log-Offset` and `Tawtin-Log-Dropped` say where the answer begins. Events are
-    `log` (its `data` is base64) and, once, `end`; their `id` is where to go on: `Last-Event-ID`, or `epoch` and `offset`.
+    `log` (its `data` is base64) and, once, `end`; their `id` is where to go on: send it as `Last-Event-ID`.
     """
     query: LogRange = exchange.query
     workload = exchange.params["id"]
