@@ -26,7 +26,14 @@ from tawtin.ports import Artifacts, Collected, Report, RunOrder
 
 SHAPE = Shape(memory_mib=256)
 BARE = (
-    *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--die-with-parent", "--new-session"),
+    *(
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--die-with-parent",
+        "--new-session",
+    ),
     *("--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"),
     *("--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
 )
@@ -57,7 +64,14 @@ class Bench:
         spec = WorkloadSpec(name="bench", run=script, demand=Demand(options=(SHAPE,)))
         slots = (Slot(node=self.engine.nodes()[0].name),)
         return RunOrder(
-            run=f"{name}.1", workload=name, tenant="bench", tenant_number=1, epoch=1, spec=spec, shape=SHAPE, slots=slots
+            run=f"{name}.1",
+            workload=name,
+            tenant="bench",
+            tenant_number=1,
+            epoch=1,
+            spec=spec,
+            shape=SHAPE,
+            slots=slots,
         )
 
     def take(self) -> list[Report]:
@@ -126,7 +140,14 @@ def measure(runs: int, rounds: int, widths: tuple[int, ...]) -> dict[str, object
             ours = [bench.throughput(runs, width) for _ in range(rounds)]
             theirs = [bare(bwrap, runs, width) for _ in range(rounds)]
             ratio = statistics.median(ours) / statistics.median(theirs)
-            rows.append({"width": width, "runs_per_s": _spread(ours), "bare_per_s": _spread(theirs), "ratio": round(ratio, 2)})
+            rows.append(
+                {
+                    "width": width,
+                    "runs_per_s": _spread(ours),
+                    "bare_per_s": _spread(theirs),
+                    "ratio": round(ratio, 2),
+                }
+            )
         lines = sorted(bench.first_line_ms() for _ in range(50))
         return {
             "runs": runs,
@@ -141,7 +162,11 @@ def measure(runs: int, rounds: int, widths: tuple[int, ...]) -> dict[str, object
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 1), "min": round(min(values), 1), "max": round(max(values), 1)}
+    return {
+        "median": round(statistics.median(values), 1),
+        "min": round(min(values), 1),
+        "max": round(max(values), 1),
+    }
 
 
 def main() -> None:

@@ -64,14 +64,15 @@ def main(argv: list[str]) -> None:
     lock = durable.lock_file(os.path.join(root, _LOCK))
     if lock is None:
         os._exit(0)  # another one serves already
-    Launcher(root, version).serve()
+    Launcher(root, version, lock).serve()
 
 
 class Launcher:
     """The server."""
 
-    def __init__(self, root: str, version: str) -> None:
-        """Serve the runs below `root`."""
+    def __init__(self, root: str, version: str, lock: int) -> None:
+        """Serve the runs below `root`; `lock` says that nobody else does."""
+        self._lock = lock
         self._root = root
         self._runs = os.path.join(root, "runs")
         self._version = version
@@ -177,6 +178,7 @@ class Launcher:
         return answers
 
     def _close_for_child(self) -> None:
+        os.close(self._lock)  # a supervisor must not keep the next launcher from serving
         self._selector.close()
         self._listener.close()
         for channel in self._buffers:

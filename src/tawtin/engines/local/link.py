@@ -17,6 +17,7 @@ from tawtin import __version__
 from tawtin.engines.local.launcher import SOCKET, frame, frames
 
 _START_S: Final = 15.0
+_START_AGAIN_S: Final = 1.0
 _LOG: Final = "launcher.log"
 _MODULES: Final = (
     "cgroups", "durable", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache", "spares", "spawn",
@@ -124,7 +125,7 @@ class Link:
 
     def _connect(self) -> socket.socket:
         end = time.monotonic() + _START_S
-        started = False
+        start_at = 0.0
         while True:
             try:
                 channel = self._dial()
@@ -132,9 +133,9 @@ class Link:
             except (OSError, ValueError) as error:
                 if time.monotonic() > end:
                     raise LaunchError(f"no launcher answers; see `{self._root}/{_LOG}` ({error})") from error
-                if not started:
+                if time.monotonic() >= start_at:
                     self._start()
-                    started = True
+                    start_at = time.monotonic() + _START_AGAIN_S
                 time.sleep(0.01)
                 continue
             if hello.get("hello") == self._version:
@@ -143,7 +144,7 @@ class Link:
                 channel.sendall(frame({"op": "retire"}))
             channel.close()
             self._await_gone()
-            started = False
+            start_at = 0.0
         channel.settimeout(None)
         self.pid = int(hello["pid"])
         self._channel = channel

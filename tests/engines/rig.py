@@ -1,0 +1,215 @@
+"""A real engine for tests: orders in, reports out, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tawtin.engines.local import cgroups, durable
+from tawtin.engines.local.engine import LocalEngine
+from tawtin.engines.local.settings import LocalSettings
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import Demand, Shape, Slot
+from tawtin.model.workload import WorkloadSpec
+from tawtin.ports import Report, RunOrder
+from tawtin.store.artifacts import BlobArtifacts
+from tawtin.store.blobs import LocalBlobs
+
+WAIT_S = 40.0
+
+
+@dataclass
+class Rig:
+    """One engine over one folder. `reopen` is what a restart of the control plane is."""
+
+    folder: Path
+    settings: LocalSettings
+    engine: LocalEngine = field(init=False)
+    artifacts: BlobArtifacts = field(init=False)
+    woken: threading.Event = field(default_factory=threading.Event)
+    said: dict[str, list[Report]] = field(default_factory=dict[str, list[Report]])
+
+    def __post_init__(self) -> None:
+        self.artifacts = BlobArtifacts(LocalBlobs(str(self.folder / "blobs")))
+        self.open()
+
+    def open(self) -> None:
+        self.engine = LocalEngine(self.settings, self.artifacts)
+        self.engine.open(self.woken.set)
+
+    def reopen(self) -> None:
+        self.engine.close()
+        self.said.clear()
+        self.open()
+
+    def order(
+        self, run: str, script: str, *, tenant: int = 1, shape: Shape | None = None, **spec: Any
+    ) -> RunOrder:
+        shape = shape or Shape(memory_mib=256)
+        workload, _, epoch = run.rpartition(".")
+        extra = {
+            name: spec.pop(name)
+            for name in ("secrets_given", "array_index", "array_size", "array_id")
+            if name in spec
+        }
+        secrets: dict[str, str] = extra.pop("secrets_given", {})
+        return RunOrder(
+            run=run,
+            workload=workload,
+            tenant=f"tenant-{tenant}",
+            tenant_number=tenant,
+            epoch=int(epoch),
+            spec=WorkloadSpec(
+                name="test",
+                run=script,
+                demand=Demand(options=(shape,)),
+                secrets=tuple(sorted(secrets)),
+                **spec,
+            ),
+            shape=shape,
+            slots=(Slot(node=self.engine.nodes()[0].name, gpus=tuple(range(shape.gpus))),),
+            gpus_declared=bool(shape.gpus),
+            secrets=secrets,
+            **extra,
+        )
+
+    def start(self, run: str, script: str, **more: Any) -> None:
+        self.engine.ensure(self.order(run, script, **more))
+
+    def until(self, what: Callable[[], object], wait_s: float = WAIT_S) -> None:
+        """Take reports until `what` holds."""
+        end = time.monotonic() + wait_s
+        while not what():
+            if time.monotonic() > end:
+                raise AssertionError(
+                    f"it did not come to pass; reports: {self.said}; notes: {self.engine.notes()}"
+                )
+            self.woken.wait(0.05)
+            self.woken.clear()
+            for report in self.engine.reports():
+                self.said.setdefault(report.run, []).append(report)
+
+    def last(self, run: str) -> Report | None:
+        reports = self.said.get(run)
+        return reports[-1] if reports else None
+
+    def end(self, run: str, wait_s: float = WAIT_S) -> Report:
+        """Wait for the run's outcome."""
+        self.until(lambda: (report := self.last(run)) is not None and report.outcome, wait_s)
+        found = self.last(run)
+        assert found is not None
+        return found
+
+    def finish(self, run: str, script: str, **more: Any) -> Report:
+        self.start(run, script, **more)
+        return self.end(run)
+
+    def text(self, run: str) -> str:
+        return self.engine.log(run, 0, 1 << 24).data.decode()
+
+    def says(self, run: str, text: str) -> None:
+        """Wait until the run's log contains `text`."""
+        self.until(lambda: text in self.text(run))
+
+    def state(self, run: str) -> dict[str, Any]:
+        found = durable.read_json(f"{self.settings.root}/runs/{run}/state.json")
+        assert found is not None
+        return found
+
+    def supervisor(self, run: str) -> int:
+        return int(self.state(run)["pid"])
+
+    def keep(self, files: dict[str, bytes]) -> str:
+        """Keep a folder with these files as an artifact; return its id."""
+        source = self.folder / f"source-{time.monotonic_ns()}"
+        for name, body in files.items():
+            path = source / "it" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+        return self.artifacts.collect(str(source), "it").artifact
+
+    def fetch(self, artifact: str) -> dict[str, bytes]:
+        target = self.folder / f"fetched-{time.monotonic_ns()}"
+        target.mkdir()
+        self.artifacts.materialise(artifact, str(target))
+        return {
+            str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()
+        }
+
+    def processes(self, run: str) -> list[int]:
+        """Everything alive that carries the run's name."""
+        mark = f"TAWTIN_RUN={run}\0".encode()
+        found: list[int] = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    environ = Path("/proc", name, "environ").read_bytes()
+                except OSError:
+                    continue
+                if mark in environ and not durable.is_zombie(int(name)):
+                    found.append(int(name))
+        return found
+
+    def close(self) -> None:
+        """End whatever runs, and the launcher, and remove everything."""
+        root = Path(self.settings.root)
+        for run in os.listdir(root / "runs"):
+            if not (root / "runs" / run / "exit.json").exists():
+                self.engine.stop(run, Cause.CANCELLED, 0)
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not all(
+            (root / "runs" / run / "exit.json").exists() for run in os.listdir(root / "runs")
+        ):
+            time.sleep(0.05)
+        self.engine.retire_launcher()
+        self.engine.close()
+        groups, _ = cgroups.detect(self.settings.cgroup) if self.settings.cgroup else ({}, "")
+        end = time.monotonic() + 5
+        while time.monotonic() < end and any(_groups_in(parent) for parent in groups.values()):
+            cgroups.sweep(groups)
+            time.sleep(0.02)
+        left = [name for parent in groups.values() for name in _groups_in(parent)]
+        cgroups.remove_parents(groups)
+        durable.remove_tree(str(root))
+        assert not left, f"control groups with processes are left: {left}"
+
+
+def _groups_in(parent: str) -> list[str]:
+    try:
+        return [entry.path for entry in os.scandir(parent) if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def rig(folder: Path, **settings: Any) -> Iterator[Rig]:
+    """A rig below `folder`, closed at the end."""
+    values: dict[str, Any] = {
+        "root": str(folder / "engine"),
+        "cgroup": f"tawtin-test-{os.getpid()}",
+        "rescan_ms": 300,
+        "meter_interval_ms": 200,
+        "gpus_real": False,
+        **settings,
+    }
+    made = Rig(folder, LocalSettings(**values))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def has(program: str) -> bool:
+    return shutil.which(program) is not None
