@@ -36,8 +36,8 @@ TITLES = {
 HEAD = """# Benchmarks
 
 Made by `make bench`; do not edit. Each figure is the median of its samples unless it says otherwise, with the smallest
-and the largest beside it. A peer was measured in the same run on the same machine. What a figure is held against is in the
-column *goal*; `NO` means that this run missed it.
+and the largest beside it. A peer was measured in the same run on the same machine. What a figure is held against
+is in the column *goal*; `NO` means that this run missed it.
 
 {machine}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 
@@ -21,12 +22,21 @@ class Parser(argparse.ArgumentParser):
         raise exits.Fault(said, exits.USAGE, hint=f"see `{self.prog} --help`")
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """As argparse's own, but given its width: finding it imports shutil, also where no help is shown."""
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(40, min(width, 120) - 2))
+
+
 def make(verb: str, summary: str) -> Parser:
     """Return the parser of one verb, without its arguments."""
     return Parser(
         prog=f"tawtin {verb}",
         description=summary[0].upper() + summary[1:] + ".",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
 
@@ -71,7 +81,7 @@ def sub(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
 

@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from itertools import islice
 
 from tawtin.cli import exits, output
-from tawtin.client import ApiError, Client, ClientError, ConnectionBroken
-from tawtin.client.errors import ConfigError
 
-TYPE_CHECKING = False  # typing is not imported for `ps`, which has to be fast
+TYPE_CHECKING = False  # neither typing nor the client is imported for a verb's help
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Generator, Iterable, Iterator
     from typing import Any, TypeVar
 
+    from tawtin.client import ApiError, Client, ClientError
     from tawtin.model.artifact import Artifact
     from tawtin.model.resources import Shape
     from tawtin.model.views import ArtifactView, WaitingView, WorkloadView
@@ -36,6 +35,8 @@ STATUS_CODES = {
 @contextmanager
 def connect(arguments: argparse.Namespace) -> Generator[Client]:
     """Connect to the factory that the command line names. Raises Fault for whatever goes wrong inside."""
+    from tawtin.client import Client
+
     with faults():
         url, key = where(arguments)
         with Client(url, key) as client:
@@ -59,6 +60,8 @@ def where(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
 @contextmanager
 def faults() -> Generator[None]:
     """Turn what the client raises into faults."""
+    from tawtin.client import ClientError
+
     try:
         yield
     except ClientError as error:
@@ -67,6 +70,8 @@ def faults() -> Generator[None]:
 
 def fault_of(error: ClientError) -> exits.Fault:
     """Return the fault for what the client raised."""
+    from tawtin.client.errors import ApiError, ConfigError, ConnectionBroken
+
     if isinstance(error, ApiError):
         return _refused(error)
     text = str(error)
