@@ -23,6 +23,7 @@ _SETTINGS: Final = (
     "PRAGMA secure_delete = ON",  # secrets that were dropped do not linger in free pages
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -16384",
+    "PRAGMA wal_autocheckpoint = 4000",  # pages that every commit touches are copied back less often
     "PRAGMA journal_size_limit = 67108864",  # the WAL shrinks again after a burst
     "PRAGMA trusted_schema = OFF",
 )
