@@ -330,12 +330,14 @@ class _Pass:
             return
         start_ms = best[-1][0]
         for _, _, place, spare in best:
-            self._reserve(place, spare, start_ms)
+            self._reserve(place, spare, start_ms, freed=False)
         self.pools_kept[demand_class.pool] = None
         self._note(workload, start_ms, [name for _, name, _, _ in best], ousting=False)
 
-    def _reserve(self, place: Place, spare: Reserved, start_ms: int) -> None:
-        spare.start_ms = place.reserved.start_ms if place.reserved is not None else start_ms
+    def _reserve(self, place: Place, spare: Reserved, start_ms: int, *, freed: bool) -> None:
+        kept = place.reserved
+        spare.start_ms = kept.start_ms if kept is not None else start_ms
+        spare.freed = kept.freed if kept is not None else freed
         self.room.reserve(place, spare)
 
     def _note(self, workload: str, start_ms: int, nodes: list[str], *, ousting: bool) -> None:
@@ -375,7 +377,7 @@ class _Pass:
                 start_ms = max(start_ms, self.leaving[held.run])
             start_ms = max(start_ms, spare.start_ms)
         for _, _, _, place, _, spare in found:
-            self._reserve(place, spare, start_ms)
+            self._reserve(place, spare, start_ms, freed=True)
             self.ousters.refresh(place)
         self.ousted_for += 1
         self._note(workload, start_ms, [place.name for _, _, _, place, _, _ in found], ousting=True)

@@ -28,9 +28,11 @@ Item = tuple[int, int, int, str]
 class Reserved:
     """What a node may still give without delaying what it is reserved for."""
 
-    __slots__ = ("cpus", "disk", "gpus", "memory", "start_ms")
+    __slots__ = ("cpus", "disk", "freed", "gpus", "memory", "start_ms")
 
     def __init__(self, start_ms: int, *, gpus: int, cpus: int, memory: int, disk: int) -> None:
+        self.freed = False
+        """Whether runs are being stopped for it, so that others may count on what is spare as well."""
         self.start_ms = start_ms
         """What ends by then may use all that is free."""
         self.gpus = gpus

@@ -80,6 +80,8 @@ class Ousters:
     def _at_most(self, place: Place) -> Most:
         kept = place.reserved
         if kept is not None:
+            if not kept.freed:
+                return -1, -1, -1, -1, place
             return kept.gpus, kept.cpus, kept.memory, kept.disk, place
         gpus, cpus, memory, disk = place.gpus, place.cpus, place.memory, place.disk
         for level, total in place.seat.yields.items():
@@ -94,7 +96,7 @@ class Ousters:
         """The cheapest victims on one node, or None if even all of them would not make room."""
         kept = place.reserved
         if kept is not None:
-            if not kept.covers(option):
+            if not kept.freed or not kept.covers(option):
                 return None
             return 0, 0, place.name, place, (), kept.less(option)
         spare = Reserved(self.now_ms, gpus=place.gpus, cpus=place.cpus, memory=place.memory, disk=place.disk)
