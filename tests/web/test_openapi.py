@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import hypothesis
@@ -14,12 +16,14 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS  # pyright: ignore[reportUnknownVariableType] - an open type
 
 from tawtin.model.tenant import Scope
+from tawtin.runtime import errors
 from tawtin.web.openapi import document_bytes
 from tawtin.web.route import Route
 from tawtin.web.routes import ROUTES
 from tests.web.harness import JOB, Factory
 from tests.web.raw import request
 
+ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = json.loads(document_bytes())
 ENDLESS = {"stream_events"}
 """Operations whose answer never ends."""
@@ -122,3 +126,24 @@ def test_every_route_asks_for_its_key_and_its_scope(factory: Factory, route: Rou
     for narrower in list(Scope)[: list(Scope).index(route.scope or Scope.READ)]:
         got = request(factory.url, route.method, path, key=factory.key("scoped", narrower))
         assert got.problem == (403, "Denied"), narrower
+
+
+def test_every_token_of_a_problem_is_documented() -> None:
+    page = (ROOT / "docs/reference/api.md").read_text()
+    calls = [
+        node
+        for path in (ROOT / "src/tawtin/web").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"HttpError", "_problem"}
+        and len(node.args) > 2
+    ]
+    tokens = {str(call.args[2].value) for call in calls if isinstance(call.args[2], ast.Constant)}
+    tokens |= {
+        kind.token
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.ServiceError)
+    }
+    tokens -= {"ServiceError", "Refused"}  # the base, and the one that carries a reason instead
+    assert {"Invalid", "Unauthenticated", "TooLarge"} <= tokens
+    assert sorted(token for token in tokens if f"`{token}`" not in page) == []

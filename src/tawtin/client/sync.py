@@ -168,8 +168,8 @@ def _flow(build: Callable[P, Flow[T]]) -> Callable[Concatenate[Client, P], T]:
 class Client:
     """A factory, as one key sees it. Methods block; one client serves one thread.
 
-    Without arguments the factory is found as `tawtin` finds it: see `tawtin.client.config`. Errors are ApiError with the
-    factory's problem, ConnectionBroken, ConfigError.
+    Without arguments the factory is found as `tawtin` finds it: see `tawtin.client.config`. Errors are ApiError with
+    the factory's problem, ConnectionBroken, ConfigError.
     """
 
     def __init__(
