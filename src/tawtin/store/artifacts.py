@@ -70,7 +70,9 @@ def decode_manifest(body: bytes) -> Manifest:
         raise ArtifactError(f"this is no manifest, nor JSON: {error}") from error
     check_manifest(manifest)
     if encode_manifest(manifest) != body:
-        raise ArtifactError("the manifest is not in canonical form: fields in their order, no spaces, no defaults")
+        raise ArtifactError(
+            "the manifest is not in canonical form: fields in their order, no spaces, no defaults"
+        )
     return manifest
 
 
