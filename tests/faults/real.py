@@ -38,6 +38,7 @@ retry_ms = 100
 [local]
 rescan_ms = 300
 meter_interval_ms = 200
+reserve_disk_mib = 8
 """
 
 JOB = """\
@@ -113,39 +114,34 @@ class RealFactory:
         return (self.folder / "factory.log").read_text(errors="replace")[-3_000:]
 
     def engine_processes(self) -> dict[str, list[int]]:
-        """Launchers and supervisors of this factory's engine; a supervisor is a fork of its launcher."""
+        """The engine's own processes by what they do: `launcher`, `supervisor` of a run, and `other` ones that wait.
+
+        A supervisor is a fork of its launcher that has a sandbox for a child; a launcher is what serves.
+        """
         root = f"{self.data}/engine".encode()
-        found: dict[str, list[int]] = {"launcher": [], "supervisor": []}
-        supervised = self._supervised()
+        ours: list[int] = []
+        supervising: set[int] = set()
         for pid in _pids():
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
                 continue
             if root in words and any(b"launcher" in word for word in words):
-                if pid in supervised:
-                    found["supervisor"].append(pid)
-                elif _serves(
-                    pid
-                ):  # else a fork on its way to be something else, which nobody kills on purpose
-                    found["launcher"].append(pid)
+                ours.append(pid)
+            elif words[0].endswith(b"bwrap"):
+                supervising.add(parent)
+        found: dict[str, list[int]] = {"launcher": [], "supervisor": [], "other": []}
+        for pid in ours:
+            found["supervisor" if pid in supervising else "launcher" if _serves(pid) else "other"].append(pid)
         return found
-
-    def _supervised(self) -> set[int]:
-        pids: set[int] = set()
-        for file in (self.data / "engine" / "runs").glob("*/process.json"):
-            try:
-                pids.add(int(json.loads(file.read_bytes())["pid"]))
-            except (OSError, ValueError, KeyError):
-                continue
-        return pids
 
     def end_everything(self) -> None:
         """Leave no process behind."""
         self.kill()
         for _ in range(100):
             processes = self.engine_processes()
-            left = [*processes["launcher"], *processes["supervisor"], *self._programs()]
+            left = [*(pid for pids in processes.values() for pid in pids), *self._programs()]
             if not left:
                 break
             for pid in left:

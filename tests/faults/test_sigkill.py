@@ -29,11 +29,12 @@ from tests.faults.real import Load, RealFactory, Watcher, _kill, factory_in, sta
 pytestmark = pytest.mark.slow
 
 ROUNDS = 200
-BUDGET_S = 260
-"""Rounds end here at the latest; how many there were is printed and checked."""
+KINDS = ("control plane",) * 3 + ("supervisor",) * 5 + ("launcher",) * 2 + ("everything",)
+BUDGET_S = 420
+"""Rounds end here at the latest, and then were too few; a quiet machine needs half of it."""
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(660)
 def test_no_kill_loses_repeats_or_double_charges_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     seed = random.SystemRandom().randrange(1 << 32)
     with capsys.disabled():
@@ -67,8 +68,8 @@ def _kill_rounds(factory: RealFactory, load: Load, draw: random.Random) -> Count
     kills: Counter[str] = Counter()
     until = time.monotonic() + BUDGET_S
     while kills.total() < ROUNDS and time.monotonic() < until:
-        time.sleep(draw.uniform(0.02, 0.5))
-        what = draw.choice(("control plane", "supervisor", "supervisor", "launcher", "everything"))
+        time.sleep(draw.uniform(0.02, 0.35))
+        what = draw.choice(KINDS)
         processes = factory.engine_processes()
         if what == "supervisor" and processes["supervisor"]:
             _kill(draw.choice(processes["supervisor"]))
