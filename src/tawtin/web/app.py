@@ -54,7 +54,8 @@ class App:
         """Set when the factory is about to stop: streams end."""
         self.requests = Requests()
         self.tracer = open_tracer(settings.otlp_endpoint, service.site.name)
-        self._ids = (f"{secrets.token_hex(6)}-{number:x}" for number in itertools.count(1))
+        self._here = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:
             by_path.setdefault(route.path, {})[route.method] = route
@@ -83,7 +84,7 @@ class App:
         for name, value in headers:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 return value.decode()
-        return next(self._ids)
+        return f"{self._here}-{next(self._numbers):x}"
 
 
 def create_app(service: Service, settings: WebSettings) -> App:
