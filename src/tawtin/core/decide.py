@@ -26,6 +26,7 @@ from tawtin.core.feasible import DemandClass, Option
 from tawtin.core.pack import Place, Reserved, Room
 from tawtin.core.preempt import Ousters
 from tawtin.core.queues import Groups, Key
+from tawtin.core.seats import Held
 from tawtin.core.share import Holding, share
 from tawtin.core.state import State, stop_grace_ms
 from tawtin.core.survey import Survey
@@ -142,6 +143,8 @@ class _Pass:
         self.pools_kept: dict[str, None] = {}
         """Pools whose first blocked workload has its reservation."""
         self.leaving = dict(state.stopping)
+        self.ordered: dict[str, list[Held]] = {}
+        """What runs hold that this pass stops, by node."""
         self.ousted_for = 0
         self.extra = self._line_up(also)
         self.ousters: Ousters | None = None
@@ -189,7 +192,10 @@ class _Pass:
                         self._stop(run, Cause.DRAINED)
 
     def _stop(self, run: str, cause: Cause, for_workload: str = "") -> None:
-        workload = self.state.workloads[self.state.runs[run].workload]
+        record = self.state.runs[run]
+        workload = self.state.workloads[record.workload]
+        for slot in record.slots:
+            self.ordered.setdefault(slot.node, []).append(self.state.seats[slot.node].held[run])
         self.leaving[run] = self.now_ms + stop_grace_ms(workload, cause)
         self.stops.append(Stop(run=run, cause=cause, for_workload=for_workload))
 
@@ -365,7 +371,9 @@ class _Pass:
     def _oust(self, workload: str, option: Option, priority: int) -> bool:
         """Stop others so that `option` can start, and keep the nodes for it."""
         if self.ousters is None or self.ousters.priority != priority:
-            self.ousters = Ousters(self.room, priority, self.leaving, self.now_ms)
+            self.ousters = Ousters(
+                self.room, priority, leaving=self.leaving, ordered=self.ordered, now_ms=self.now_ms
+            )
         found = self.ousters.oust(option)
         if found is None:
             return False

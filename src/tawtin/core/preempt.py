@@ -27,13 +27,23 @@ Most = tuple[int, int, int, int, Place]
 class Ousters:
     """What work of one priority may take from others during a pass."""
 
-    __slots__ = ("_most", "leaving", "now_ms", "priority", "room")
+    __slots__ = ("_most", "leaving", "now_ms", "ordered", "priority", "room")
 
-    def __init__(self, room: Room, priority: int, leaving: dict[str, int], now_ms: int) -> None:
+    def __init__(
+        self,
+        room: Room,
+        priority: int,
+        *,
+        leaving: dict[str, int],
+        ordered: dict[str, list[Held]],
+        now_ms: int,
+    ) -> None:
         self.room = room
         self.priority = priority
         self.leaving = leaving
         """Runs with a stop order, of this pass or before: when they are expected to be gone."""
+        self.ordered = ordered
+        """What runs hold whose stop this pass ordered, by node."""
         self.now_ms = now_ms
         self._most: dict[str, list[Most]] = {}
 
@@ -90,6 +100,12 @@ class Ousters:
                 cpus += total.cpus
                 memory += total.memory
                 disk += total.disk
+        for held in self.ordered.get(place.name, ()):
+            if held.level >= self.priority:
+                gpus += held.gpus
+                cpus += held.cpus
+                memory += held.memory
+                disk += held.disk
         return gpus, cpus, memory, disk, place
 
     def _on(self, place: Place, option: Option) -> Ousting | None:
