@@ -172,6 +172,34 @@ def test_a_folder_swapped_for_a_link_again_and_again_never_leaks(
     assert not blobs.has(digest(SECRET))
 
 
+@pytest.mark.parametrize("becomes", ["link", "pipe", "nothing"])
+def test_a_file_swapped_between_the_look_and_the_opening_is_skipped(
+    artifacts: BlobArtifacts,
+    blobs: LocalBlobs,
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    becomes: str,
+) -> None:
+    look = os.stat
+
+    def swapping_look(path: str, **options: int | bool) -> os.stat_result:
+        seen = look(path, **options)  # pyright: ignore[reportArgumentType] - handed on as it came
+        if path == "model.bin":
+            (work / "out" / "model.bin").unlink()
+            if becomes == "link":
+                (work / "out" / "model.bin").symlink_to(tmp_path / "secret")
+            elif becomes == "pipe":
+                os.mkfifo(work / "out" / "model.bin")
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", swapping_look)
+        kept = artifacts.collect(str(work), "out")
+    assert (kept.files, kept.skipped) == (2, ("model.bin",))
+    assert not blobs.has(digest(SECRET))
+
+
 def test_a_file_that_keeps_changing_is_refused_or_kept_as_it_was_at_one_moment(
     artifacts: BlobArtifacts, blobs: LocalBlobs, work: Path
 ) -> None:
