@@ -116,7 +116,8 @@ async def run_factory(
             announce(url, service)
 
     try:
-        await serve(create_app(service, settings.api), settings.api, stop, up)
+        app = create_app(service, settings.api, otlp_endpoint=settings.telemetry.otlp_endpoint)
+        await serve(app, settings.api, stop, up)
     finally:
         await asyncio.to_thread(address_file.unlink, missing_ok=True)
         await service.stop()

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     except JournalError as error:
         held = "in use by" in str(error)
         raise exits.Fault(str(error), exits.CONFLICT if held else exits.FACTORY) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError is a setting that cannot be met
         raise exits.Fault(
             f"the factory did not start: {error}",
             exits.FACTORY,

@@ -13,6 +13,7 @@ import logging
 import re
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route as StarletteRoute
@@ -46,14 +47,21 @@ _NOWHERE: Final = "(none)"
 class App:
     """The application of one factory."""
 
-    def __init__(self, service: Service, settings: WebSettings, routes: Iterable[Route] = ROUTES) -> None:
+    def __init__(
+        self,
+        service: Service,
+        settings: WebSettings,
+        *,
+        otlp_endpoint: str = "",
+        routes: Iterable[Route] = ROUTES,
+    ) -> None:
         """Wire it; nothing happens before the first request."""
         self.service = service
         self.settings = settings
         self.closing = asyncio.Event()
         """Set when the factory is about to stop: streams end."""
         self.requests = Requests()
-        self.tracer = open_tracer(settings.otlp_endpoint, service.site.name)
+        self.tracer = open_tracer(otlp_endpoint, service.site.name)
         self._here = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         by_path: dict[str, dict[str, Route]] = {}
@@ -74,10 +82,12 @@ class App:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
-    def close(self) -> None:
-        """Let streams end, and send what was traced."""
+    async def close(self) -> None:
+        """Let streams end, and send what was traced, which may take `stop_seconds_max`."""
         self.closing.set()
-        self.tracer.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.stop_seconds_max):
+                await asyncio.to_thread(self.tracer.close)
 
     def request_id(self, headers: list[tuple[bytes, bytes]]) -> str:
         """The caller's own name for this request if it is plain, else a new one."""
@@ -87,9 +97,12 @@ class App:
         return f"{self._here}-{next(self._numbers):x}"
 
 
-def create_app(service: Service, settings: WebSettings) -> App:
-    """Return the ASGI application of a factory. Raises ValueError if a setting cannot be met."""
-    return App(service, settings)
+def create_app(service: Service, settings: WebSettings, *, otlp_endpoint: str = "") -> App:
+    """Return the ASGI application of a factory. Requests are traced to `otlp_endpoint` (OTLP over HTTP) if it is given.
+
+    Raises ValueError if they cannot be, as the extra `otel` is missing.
+    """
+    return App(service, settings, otlp_endpoint=otlp_endpoint)
 
 
 class _Resource:

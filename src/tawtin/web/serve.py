@@ -69,8 +69,8 @@ async def serve(
         await server.serve(sockets=[listening])
     finally:
         stopper.cancel()
-        app.close()
         listening.close()
+        await app.close()
 
 
 async def _stop(app: App, server: uvicorn.Server, stop: asyncio.Event) -> None:

@@ -46,6 +46,3 @@ class WebSettings(Record, frozen=True, kw_only=True):
     metrics: Literal["loopback", "admin", "open"] = "loopback"
     """Who may read `/metrics` without an admin's key: nobody (`admin`), callers on this machine that no proxy forwarded
     (`loopback`), everybody (`open`)."""
-    otlp_endpoint: str = ""
-    """Where traces are sent (OTLP over HTTP), such as `http://127.0.0.1:4318`; empty sends none.
-    Needs `tawtin[otel]`."""

@@ -9,6 +9,7 @@ import tawtin
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+EXPORT_SECONDS_MAX: Final = 3
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -62,13 +63,13 @@ def open_tracer(endpoint: str, factory: str) -> Tracer:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
     except ImportError as error:
-        msg = f"`otlp_endpoint` is `{endpoint}`, but {error.name} is not installed: install `tawtin[otel]`"
+        msg = f"`telemetry.otlp_endpoint` is `{endpoint}`, but {error.name} is not installed: install `tawtin[otel]`"
         raise ValueError(msg) from error
     resource = Resource.create(
         {"service.name": "tawtin", "service.version": tawtin.__version__, "tawtin.factory": factory}
     )
     provider = TracerProvider(resource=resource)
-    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces", timeout=EXPORT_SECONDS_MAX)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Traced(provider)
 
