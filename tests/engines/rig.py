@@ -1,5 +1,6 @@
 """A real engine for tests: orders in, reports out, and nothing left behind."""
 
+# ruff: noqa: ANN401 - fields of a spec and of settings are handed on
 from __future__ import annotations
 
 import os
@@ -7,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.blobs import LocalBlobs
 
 WAIT_S = 40.0
+GO = "until [ -e go ]; do sleep 0.05; done"
+"""A run's script waits here until the test says `go_on`."""
 
 
 @dataclass
@@ -119,6 +122,10 @@ class Rig:
         """Wait until the run's log contains `text`."""
         self.until(lambda: text in self.text(run))
 
+    def go_on(self, run: str) -> None:
+        """Let a run go on that waits with `GO`."""
+        Path(self.settings.root, "runs", run, "files", "work", "go").touch()
+
     def state(self, run: str) -> dict[str, Any]:
         found = durable.read_json(f"{self.settings.root}/runs/{run}/state.json")
         assert found is not None
@@ -148,7 +155,7 @@ class Rig:
         """Everything alive that carries the run's name."""
         mark = f"TAWTIN_RUN={run}\0".encode()
         found: list[int] = []
-        for name in os.listdir("/proc"):
+        for name in _names(Path("/proc")):
             if name.isdigit():
                 try:
                     environ = Path("/proc", name, "environ").read_bytes()
@@ -161,12 +168,12 @@ class Rig:
     def close(self) -> None:
         """End whatever runs, and the launcher, and remove everything."""
         root = Path(self.settings.root)
-        for run in os.listdir(root / "runs"):
+        for run in _names(root / "runs"):
             if not (root / "runs" / run / "exit.json").exists():
                 self.engine.stop(run, Cause.CANCELLED, 0)
         end = time.monotonic() + 20
         while time.monotonic() < end and not all(
-            (root / "runs" / run / "exit.json").exists() for run in os.listdir(root / "runs")
+            (root / "runs" / run / "exit.json").exists() for run in _names(root / "runs")
         ):
             time.sleep(0.05)
         self.engine.retire_launcher()
@@ -182,15 +189,19 @@ class Rig:
         assert not left, f"control groups with processes are left: {left}"
 
 
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def _groups_in(parent: str) -> list[str]:
     try:
-        return [entry.path for entry in os.scandir(parent) if entry.is_dir()]
+        return [str(entry) for entry in Path(parent).iterdir() if entry.is_dir()]
     except FileNotFoundError:
         return []
 
 
 @contextmanager
-def rig(folder: Path, **settings: Any) -> Iterator[Rig]:
+def rig(folder: Path, **settings: Any) -> Generator[Rig]:
     """A rig below `folder`, closed at the end."""
     values: dict[str, Any] = {
         "root": str(folder / "engine"),

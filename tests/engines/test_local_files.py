@@ -8,7 +8,7 @@ import pytest
 
 from tawtin.model.reasons import Cause
 from tawtin.model.workload import Mount, Outcome, Output
-from tests.engines.rig import Rig
+from tests.engines.rig import GO, Rig
 
 pytestmark = pytest.mark.sandbox
 
@@ -53,10 +53,11 @@ def test_a_run_finds_its_working_folder_and_mounts_and_its_outputs_are_kept(engi
 
 
 def test_outputs_of_an_adopted_run_are_collected_after_the_restart(engine: Rig) -> None:
-    engine.start("w-1.1", "echo ready; sleep 0.7; echo x >out", outputs=(Output(name="out", path="out"),))
+    engine.start("w-1.1", f"echo ready; {GO}; echo x >out", outputs=(Output(name="out", path="out"),))
     engine.says("w-1.1", "ready")
     engine.engine.close()
     engine.said.clear()
+    engine.go_on("w-1.1")
     engine.open()
     report = engine.end("w-1.1")
     assert [engine.fetch(kept.artifact) for kept in report.outputs] == [{"out": b"x\n"}]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tawtin.engines.local.settings import LocalSettings
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Shape
 from tawtin.model.workload import Checkpoint, Outcome
-from tests.engines.rig import Rig, kill
+from tests.engines.rig import GO, Rig, kill
 
 pytestmark = pytest.mark.sandbox
 
@@ -75,7 +74,11 @@ def test_sigterm_comes_first_and_a_program_may_clean_up(engine: Rig) -> None:
 
 
 def test_a_program_below_the_shell_may_clean_up_as_well(engine: Rig) -> None:
-    script = 'python3 -c \'import signal,time\nsignal.signal(15, lambda *_: (time.sleep(0.5), print("saved", flush=True), exit(0)))\nprint("ready", flush=True)\nwhile True: time.sleep(1)\''
+    script = """python3 -c '
+import signal, time
+signal.signal(15, lambda *_: (time.sleep(0.5), print("saved", flush=True), exit(0)))
+print("ready", flush=True)
+while True: time.sleep(1)'"""
     engine.start("w-1.1", f"{script}\necho went on")
     engine.says("w-1.1", "ready")
     engine.engine.stop("w-1.1", Cause.CANCELLED, 10_000)
@@ -135,7 +138,7 @@ def test_a_cancelled_run_gets_no_checkpoint_signal(engine: Rig) -> None:
 
 
 def test_a_run_is_adopted_by_the_next_control_plane_and_reported_once(engine: Rig) -> None:
-    engine.start("w-1.1", "echo before; sleep 1.5; echo after")
+    engine.start("w-1.1", f"echo before; {GO}; echo after")
     engine.says("w-1.1", "before")
     supervisor = engine.supervisor("w-1.1")
     engine.reopen()
@@ -145,6 +148,7 @@ def test_a_run_is_adopted_by_the_next_control_plane_and_reported_once(engine: Ri
     assert found.outcome is None
     assert found.started_ms is not None
     assert engine.supervisor("w-1.1") == supervisor
+    engine.go_on("w-1.1")
     report = engine.end("w-1.1")
     assert (report.outcome, report.exit_code) == (Outcome.FINISHED, 0)
     assert engine.text("w-1.1") == "before\nafter\n"
@@ -153,10 +157,14 @@ def test_a_run_is_adopted_by_the_next_control_plane_and_reported_once(engine: Ri
 
 
 def test_a_run_that_ends_while_there_is_no_control_plane_is_reported_at_the_next_start(engine: Rig) -> None:
-    engine.start("w-1.1", "echo before; sleep 0.5; exit 4")
+    engine.start("w-1.1", f"echo before; {GO}; exit 4")
     engine.says("w-1.1", "before")
     engine.engine.close()
-    time.sleep(1.5)
+    engine.go_on("w-1.1")
+    record = Path(engine.settings.root, "runs", "w-1.1", "exit.json")
+    end = time.monotonic() + 30
+    while not record.exists() and time.monotonic() < end:
+        time.sleep(0.01)
     engine.said.clear()
     engine.open()
     report = engine.end("w-1.1")
@@ -203,12 +211,13 @@ def test_after_a_restart_of_the_machine_its_runs_are_interrupted(engine: Rig) ->
 
 
 def test_the_launcher_may_die_and_runs_go_on_and_new_ones_start(engine: Rig) -> None:
-    engine.start("w-1.1", "echo ready; sleep 1; exit 5")
+    engine.start("w-1.1", f"echo ready; {GO}; exit 5")
     engine.says("w-1.1", "ready")
     launcher = engine.engine._link.pid
     kill(launcher)
     engine.start("w-2.1", "exit 6")
     assert engine.end("w-2.1").exit_code == 6
+    engine.go_on("w-1.1")
     assert engine.end("w-1.1").exit_code == 5
     assert engine.engine._link.pid not in {0, launcher}
 
@@ -231,7 +240,7 @@ def test_orders_that_are_under_way_when_the_launcher_dies_are_started_once_or_lo
 
 
 def test_a_launcher_of_another_version_is_replaced_and_its_runs_go_on(engine: Rig) -> None:
-    engine.start("w-1.1", "echo ready; sleep 1; exit 5")
+    engine.start("w-1.1", f"echo ready; {GO}; exit 5")
     engine.says("w-1.1", "ready")
     old = engine.engine._link.pid
     engine.engine.close()
@@ -242,6 +251,7 @@ def test_a_launcher_of_another_version_is_replaced_and_its_runs_go_on(engine: Ri
         engine.engine.open(engine.woken.set)
     engine.start("w-2.1", "exit 6")
     assert engine.end("w-2.1").exit_code == 6
+    engine.go_on("w-1.1")
     assert engine.end("w-1.1").exit_code == 5
     assert engine.engine._link.pid != old
 
@@ -261,7 +271,7 @@ def test_a_root_inside_an_exposed_path_is_refused(tmp_path: Path) -> None:
 def test_a_prepared_folder_of_an_earlier_control_plane_is_never_started(engine: Rig) -> None:
     stale = engine.engine._folders.prepare("w-1.1")
     engine.reopen()
-    assert not os.path.exists(stale)
+    assert not Path(stale).exists()
     assert engine.finish("w-1.1", "echo started").exit_code == 0
     assert engine.text("w-1.1") == "started\n"
 

@@ -25,13 +25,14 @@ def test_a_run_that_eats_its_memory_is_ended_as_out_of_memory(engine: Rig) -> No
     report = engine.finish("w-1.1", EATS, shape=Shape(memory_mib=128))
     assert (report.outcome, report.cause) == (Outcome.FINISHED, Cause.OUT_OF_MEMORY)
     assert "128 MiB" in report.message
-    assert 64 <= report.usage.memory_peak_mib <= 160
+    assert report.usage.memory_peak_mib >= 64
+    assert not GROUPS or report.usage.memory_peak_mib <= 160
 
 
 def test_memory_in_dev_shm_counts_as_memory(engine: Rig) -> None:
     report = engine.finish("w-1.1", "head -c 60M /dev/zero >/dev/shm/a; " + EATS, shape=Shape(memory_mib=128))
     assert report.cause is Cause.OUT_OF_MEMORY
-    assert report.usage.memory_peak_mib <= 160
+    assert not GROUPS or report.usage.memory_peak_mib <= 160
 
 
 @pytest.mark.skipif(not GROUPS, reason="needs: control groups that are ours to write")
@@ -49,9 +50,9 @@ def test_without_control_groups_memory_is_watched(tmp_path: Path) -> None:
         assert engine.processes("w-1.1") == []
 
 
-@pytest.mark.skipif(not GROUPS, reason="needs: control groups that are ours to write")
-def test_a_fork_bomb_is_contained_and_others_run_on(tmp_path: Path) -> None:
-    with rig(tmp_path, processes_max=64) as engine:
+@pytest.mark.parametrize("groups", [True, False])
+def test_a_fork_bomb_is_contained_and_others_run_on(tmp_path: Path, groups: bool) -> None:
+    with rig(tmp_path, processes_max=64, **({} if groups else {"cgroup": ""})) as engine:
         engine.start(
             "w-1.1", "echo ready; bomb() { bomb | bomb & }; bomb; sleep 300", shape=Shape(memory_mib=512)
         )
@@ -79,7 +80,8 @@ def test_one_file_can_not_grow_beyond_the_disk_limit(engine: Rig) -> None:
 
 
 def test_disk_in_home_and_tmp_counts_and_so_do_deleted_files(engine: Rig) -> None:
-    script = "exec 5>$HOME/a 6>/tmp/b; rm $HOME/a /tmp/b; while :; do head -c 1M /dev/zero >&5; head -c 1M /dev/zero >&6; sleep 0.01; done"
+    fill = "while :; do head -c 1M /dev/zero >&5; head -c 1M /dev/zero >&6; sleep 0.01; done"
+    script = f"exec 5>$HOME/a 6>/tmp/b; rm $HOME/a /tmp/b; {fill}"
     report = engine.finish("w-1.1", script, shape=Shape(memory_mib=256, disk_mib=100))
     assert report.cause is Cause.DISK_LIMIT
 

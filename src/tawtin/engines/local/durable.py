@@ -52,7 +52,7 @@ def write_json(path: str, value: object, *, sync: bool = True) -> None:
 
 
 class Slate:
-    """A small JSON file that is overwritten in place: no new file each time, and a process that is killed leaves it whole.
+    """A small JSON file that is overwritten in place: no new file each time, and whole when its writer is killed.
 
     One write call of at most a page replaces all of it. After a crash of the machine it may be anything.
     """

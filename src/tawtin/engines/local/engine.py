@@ -31,6 +31,7 @@ from tawtin.engines.local import (
     setupcache,
     verdict,
 )
+from tawtin.engines.local.checks import EngineError, check, limit_notes
 from tawtin.engines.local.events import Events
 from tawtin.engines.local.folders import Folders, Result
 from tawtin.engines.local.link import LaunchError, Link
@@ -49,10 +50,6 @@ _SLOW_WORKERS: Final = 4
 _REPEAT_S: Final = 10.0
 _PURGE_S: Final = 600.0
 _GPU_LOOK_S: Final = 60.0
-
-
-class EngineError(Exception):
-    """The engine cannot be opened; the message says why and what to do."""
 
 
 @dataclass(kw_only=True)
@@ -79,7 +76,7 @@ class LocalEngine:
         """Check the settings. Raises EngineError if they would show runs what is private."""
         self._settings = settings
         self._artifacts = artifacts
-        _check(settings)
+        check(settings)
         self._lock = threading.RLock()
         self._known: dict[str, _Known] = {}
         self._news: dict[str, Report] = {}
@@ -109,7 +106,7 @@ class LocalEngine:
         groups, limits = (
             cgroups.detect(settings.cgroup) if settings.cgroup else ({}, "control groups are switched off")
         )
-        self._notes = _limit_notes(box_missing=why if not box else "", groups=bool(groups), limits=limits)
+        self._notes = limit_notes(box_missing=why if not box else "", groups=bool(groups), limits=limits)
         self._ground = Ground(settings=settings, box=box, cgroup=groups, salt=self._salt())
         self._capacity = machine.capacity(settings)
         self._closed = False
@@ -490,45 +487,3 @@ _NO_OUTPUTS: Final = frozenset(
     )
 )
 """Runs that are only interrupted publish nothing; the workload runs again."""
-
-
-def _check(settings: LocalSettings) -> None:
-    root = os.path.realpath(settings.root)
-    if not os.path.isabs(settings.root):
-        raise EngineError(f"the runs' folder `{settings.root}` must be an absolute path")
-    for path in settings.expose:
-        if not os.path.isabs(path) or os.path.normpath(path) != path or path == "/":
-            raise EngineError(
-                f"the exposed path `{path}` must be absolute, without `..` or a slash at its end, and not `/`"
-            )
-        real = os.path.realpath(path)
-        for private in (root, *(os.path.realpath(one) for one in settings.private)):
-            if os.path.commonpath([real, private]) in {real, private}:
-                raise EngineError(
-                    f"the exposed path `{path}` and the private path `{private}` overlap; move one of them"
-                )
-    for private in (root, *(os.path.realpath(one) for one in settings.private)):
-        if private == "/usr" or private.startswith("/usr/"):
-            raise EngineError(f"`{private}` lies in /usr, which every run sees; choose another place")
-
-
-def _limit_notes(*, box_missing: str, groups: bool, limits: str) -> list[str]:
-    notes: list[str] = []
-    if box_missing:
-        notes.append(
-            f"NO SANDBOX: {box_missing}. Runs see this machine's files and network; only the owner's work may run"
-        )
-    if groups:
-        notes.append(f"memory, processor and process limits are kept by {limits}")
-    else:
-        notes.append(
-            f"memory is watched every 250 ms and processors are not limited, because {limits}; "
-            "processes are limited for each user id"
-        )
-    notes.append(
-        "disk is counted every 500 ms or more; a run can exceed its limit by what it writes in between"
-    )
-    notes.append(
-        "runs that ask for the network share this machine's: its own addresses included; bytes are not counted"
-    )
-    return notes

@@ -115,7 +115,7 @@ def _bind(path: str) -> socket.socket:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(short)
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        channel.setblocking(False)
+        channel.settimeout(0)
         channel.bind(short)
         os.chmod(short, 0o600)
     finally:

@@ -183,7 +183,7 @@ def lay_inputs(
     sandboxed: bool,
     workdir: bool,
 ) -> Laid:
-    """Lay out the working folder (with `workdir`) and mounts of a prepared run. Raises PlanError with what is missing."""
+    """Lay out the working folder (with `workdir`) and mounts of a prepared run. Raises PlanError."""
     total = 0
     mounts: list[tuple[str, str, bool]] = []
     what = "workdir"
@@ -207,8 +207,8 @@ def _place(path: str, number: int, target: str, *, sandboxed: bool) -> tuple[str
     if sandboxed:
         folder = os.path.join(path, "inputs", str(number))
         os.makedirs(folder, mode=0o755)
-        os.chmod(folder, 0o755)
-        os.chmod(os.path.dirname(folder), 0o755)
+        for shown in (folder, os.path.dirname(folder)):
+            os.chmod(shown, 0o755)  # noqa: S103 - the tenant reads it; nobody else gets past the folder above
         return folder, str(number)
     for top, name in ((SANDBOX_WORK, "work"), (SANDBOX_HOME, "home")):
         if target.startswith(f"{top}/"):

@@ -4,6 +4,7 @@ The library is optional (extra `gpu`) and imported when asked for; where it or t
 and a note says which of the two it was.
 """
 
+# ruff: noqa: ANN401 - the binding of NVML has no types
 from __future__ import annotations
 
 import importlib

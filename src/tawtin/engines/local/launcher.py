@@ -22,8 +22,8 @@ import time
 from typing import Any, Final, NoReturn, cast
 
 from tawtin.engines.local import durable, orders
-from tawtin.engines.local.spares import Spares
 from tawtin.engines.local.orders import Plan
+from tawtin.engines.local.spares import Spares
 
 SOCKET: Final = "launcher.sock"
 _LOCK: Final = "launcher.lock"

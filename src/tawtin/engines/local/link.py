@@ -20,8 +20,8 @@ _START_S: Final = 15.0
 _START_AGAIN_S: Final = 1.0
 _LOG: Final = "launcher.log"
 _MODULES: Final = (
-    "cgroups", "durable", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache", "spares", "spawn",
-    "supervisor", "watch",
+    "cgroups", "durable", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache", "spares",
+    "spawn", "supervisor", "watch",
 )  # fmt: skip
 """What the launcher loads: when one of these changed, it is another launcher."""
 
@@ -50,7 +50,10 @@ class Link:
         on_answer: Callable[[dict[str, Any]], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """`groups` is where control groups are made, as `cgroups.detect` found it. `on_answer` and `on_lost` are called from the link's own thread."""
+        """`groups` is where control groups are made, as `cgroups.detect` found it.
+
+        `on_answer` and `on_lost` are called from the link's own thread.
+        """
         self._root = root
         self._groups = groups
         self._version = version()
@@ -167,7 +170,10 @@ class Link:
 
     def _start(self) -> None:
         source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from tawtin.engines.local.launcher import main; main(sys.argv[2:])"
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1]); "
+            "from tawtin.engines.local.launcher import main; main(sys.argv[2:])"
+        )
         command = [sys.executable, "-I", "-S", "-c", code, source, self._root, self._version]
         with open(os.path.join(self._root, _LOG), "ab") as log:
             os.chmod(log.name, 0o600)

@@ -26,7 +26,7 @@ class LogWriter:
         self._segment_bytes = max(_SEGMENT_BYTES_MIN, bytes_max // _SEGMENTS)
         self._starts: list[int] = []
         self._fd = -1
-        self._room = 0
+        self._room: int = 0
         self.total = 0
         """Bytes of output so far, dropped ones included."""
 

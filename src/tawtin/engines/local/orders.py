@@ -10,7 +10,7 @@ from typing import Final, TypedDict
 ORDER: Final = "order.json"
 """What a report needs of the order, without secrets. The supervisor holds its lock as long as it lives."""
 STATE: Final = "state.json"
-"""Who supervises (pid, start ticks, boot id, the same of the sandbox, which control groups), since when, usage so far."""
+"""Who supervises (pid, start ticks, boot id, the same of the sandbox, which group), since when, usage so far."""
 STOP: Final = "stop.json"
 EXIT: Final = "exit.json"
 """The exit record; its presence means that the program is over."""
@@ -61,7 +61,7 @@ class Plan(TypedDict):
     """The run's environment, secrets included. Never written to disk and in no command line."""
     mountpoints: list[list[str]]
     """[which of the run's own folders, path below it, `folder` or `file`] for each place inside them that something is
-    mounted on. They are made before each step, because as root the sandbox program would follow a link of the tenant's."""
+    mounted on. Made before each step, because as root the sandbox program would follow a link of the tenant's."""
     user: list[int]
     """[uid, gid] to become before the command, where no sandbox does it; empty to stay."""
     sandboxed: bool

@@ -97,10 +97,10 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
     uid, gid = user_of(ground, order)
     files = f"{folder}/{orders.FILES}"
     home, work, temporary = (
-        (SANDBOX_HOME, SANDBOX_WORK, "/tmp")
+        (SANDBOX_HOME, SANDBOX_WORK, sandbox.TMP)
         if box
         else tuple(f"{files}/{name}" for name in ("home", "work", "tmp"))
-    )  # noqa: S108
+    )
     names = gpu_names(order, ground.nodes)
     everyone = [name for rank in range(len(order.slots)) for name in gpu_names(order, ground.nodes, rank)]
     main = "ranks.sh" if len(order.slots) > 1 else "run.sh"
@@ -186,7 +186,7 @@ def _gpu_model(order: RunOrder, ground: Ground) -> str:
 
 def _mountpoints(laid: Laid) -> list[list[str]]:
     points = [["home", "work", "folder"]]
-    tops = ((SANDBOX_WORK, "work"), (SANDBOX_HOME, "home"), ("/tmp", "tmp"))  # noqa: S108 - the sandbox's own
+    tops = ((SANDBOX_WORK, "work"), (SANDBOX_HOME, "home"), (sandbox.TMP, "tmp"))
     for _, target, is_file in laid.mounts:
         for top, name in tops:
             if target.startswith(f"{top}/"):

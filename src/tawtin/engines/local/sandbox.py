@@ -18,9 +18,11 @@ from tawtin.engines.local.spawn import ARGS_FD, SCRIPT_FD, SECCOMP_FD, STATUS_FD
 from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK
 
 SCRIPTS: Final = "/run/tawtin"
+TMP: Final = "/tmp"  # noqa: S108 - the sandbox's own
 _ETC: Final = (
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "ca-certificates", "pki", "localtime", "timezone", "alternatives",
-    "mime.types", "protocols", "services", "bash.bashrc", "profile.d", "nsswitch.conf", "host.conf", "gai.conf",
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "ca-certificates", "pki", "localtime", "timezone",
+    "alternatives", "mime.types", "protocols", "services", "bash.bashrc", "profile.d", "nsswitch.conf", "host.conf",
+    "gai.conf",
     "OpenCL", "vulkan", "glvnd", "fonts", "magic", "locale.alias", "debian_version", "os-release", "R", "java",
 )  # fmt: skip
 """What programs look for in /etc; the rest of it, host keys and password hashes among it, is not shown."""
@@ -99,10 +101,10 @@ def options(box: Sandbox, view: View) -> list[str]:
     made: set[str] = {"/"}
     args += _system(view, box, made)
     files = view.files
-    own = ((f"{files}/home", SANDBOX_HOME), (f"{files}/work", SANDBOX_WORK), (f"{files}/tmp", "/tmp"))  # noqa: S108
+    own = ((f"{files}/home", SANDBOX_HOME), (f"{files}/work", SANDBOX_WORK), (f"{files}/tmp", TMP))  # noqa: S108 - below its own folder
     for source, target in own:
         args += [*_parents(target, made, inside=SANDBOX_HOME), "--bind", source, target]
-    inside = (SANDBOX_HOME, "/tmp")  # noqa: S108 - the sandbox's own
+    inside = (SANDBOX_HOME, TMP)
     for path in box.expose:
         if not _covered(path, ("/usr", *box.expose)):
             args += [*_parents(path, made), "--ro-bind", path, path]
@@ -200,7 +202,7 @@ def _copy_public(source: str, target: str, depth: int) -> None:
             os.symlink(os.readlink(source), target)
         elif stat.S_ISDIR(info.st_mode) and info.st_mode & 0o005 == 0o005 and depth < _ETC_DEPTH_MAX:
             os.mkdir(target, 0o755)
-            os.chmod(target, 0o755)
+            os.chmod(target, 0o755)  # noqa: S103 - /etc is for everybody to read
             for name in os.listdir(source):
                 _copy_public(f"{source}/{name}", f"{target}/{name}", depth + 1)
         elif stat.S_ISREG(info.st_mode) and info.st_mode & 0o004 and info.st_size <= _ETC_FILE_BYTES_MAX:

@@ -29,8 +29,9 @@ _ARCHES: Final = {
         0xC000003E,
         {"clone": 56, "clone3": 435, "unshare": 272, "ioctl": 16},
         {
-            "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "swapon": 167, "swapoff": 168, "reboot": 169,
-            "init_module": 175, "delete_module": 176, "finit_module": 313, "kexec_load": 246, "kexec_file_load": 320,
+            "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "swapon": 167, "swapoff": 168,
+            "reboot": 169, "init_module": 175, "delete_module": 176, "finit_module": 313, "kexec_load": 246,
+            "kexec_file_load": 320,
             "add_key": 248, "request_key": 249, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
             "setns": 308, "open_by_handle_at": 304, "acct": 163, "syslog": 103, "quotactl": 179, "move_mount": 429,
             "open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442,

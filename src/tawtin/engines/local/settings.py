@@ -24,7 +24,7 @@ class LocalSettings(Record, frozen=True, kw_only=True):
     """Settings of the local engine."""
 
     root: str = ""
-    """Absolute path of the folder that holds runs, logs and caches, made with mode 0700; empty for `engine` in the data folder."""
+    """Absolute path of the folder for runs, logs and caches, made with mode 0700; empty for `engine` below the data."""
     node: str = ""
     """Name of this machine as a node; empty for its host name."""
     sandbox: bool = True

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 
 from tawtin.engines.local import durable
@@ -32,7 +32,7 @@ class Claim(NamedTuple):
 
 
 @contextlib.contextmanager
-def locked(cache: SetupCache | None, give_up: Callable[[], Ended | None]) -> Iterator[Claim]:
+def locked(cache: SetupCache | None, give_up: Callable[[], Ended | None]) -> Generator[Claim]:
     """Hold the key of `cache`: for reading if it is there, else for making it. Waits while another run makes it."""
     if cache is None:
         yield Claim()

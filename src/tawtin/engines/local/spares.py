@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -116,7 +117,7 @@ def _wait(channel: socket.socket, group: Group) -> NoReturn:
     if len(head) < _HEAD.size or not rights:
         os._exit(0)  # the launcher went
     lock = array.array("i", rights[0][2][:4])[0]
-    os.set_inheritable(lock, False)
+    fcntl.fcntl(lock, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     size = _HEAD.unpack(head)[0]
     body = bytearray()
     while len(body) < size:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 from tawtin.engines.local import durable, mountpoints, orders, setupcache
@@ -32,7 +33,7 @@ def supervise(plan: Plan, group: Group) -> NoReturn:
     os.setsid()
     wake, wake_writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_writing, warn_on_full_buffer=False)
-    signal.signal(WAKE, lambda *_: None)
+    signal.signal(WAKE, _woken)
     for number in (
         signal.SIGTERM,
         signal.SIGINT,
@@ -43,10 +44,14 @@ def supervise(plan: Plan, group: Group) -> NoReturn:
     supervisor = Supervisor(plan, group, wake)
     try:
         supervisor.go()
-    except BaseException:  # noqa: BLE001 - the exit record is written whatever happens
-        sys.excepthook(*sys.exc_info())  # into the launcher's log
-        supervisor.fail(f"the supervisor failed: {sys.exc_info()[1]}")
+    except BaseException as error:  # noqa: BLE001 - the exit record is written whatever happens
+        sys.excepthook(type(error), error, error.__traceback__)  # into the launcher's log
+        supervisor.fail(f"the supervisor failed: {error}")
     os._exit(0)
+
+
+def _woken(_number: int, _frame: FrameType | None) -> None:
+    """Nothing: the signal's number is written to the wake descriptor, which is what counts."""
 
 
 class Supervisor:
@@ -209,7 +214,7 @@ class Supervisor:
         with contextlib.suppress(Exception):
             for name in ("inner", "outer"):
                 if name in self._state:
-                    durable.kill_confirmed(*self._state[name], 2.0)
+                    durable.kill_confirmed(self._state[name][0], self._state[name][1], 2.0)
             self._group.kill(2.0, but=os.getpid())
         cause = "StartFailed" if self._started_ms is None else "SupervisorLost"
         with contextlib.suppress(Exception):
@@ -241,7 +246,7 @@ class Supervisor:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             folder = os.open(os.path.dirname(self._plan["notify"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                channel.setblocking(False)
+                channel.settimeout(0)
                 name = os.path.basename(self._plan["notify"])
                 channel.sendto(f"{event} {self._plan['run']}".encode(), f"/proc/self/fd/{folder}/{name}")
             finally:

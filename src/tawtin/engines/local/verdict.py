@@ -7,6 +7,8 @@ import os
 import time
 from typing import cast
 
+import msgspec
+
 from tawtin.engines.local import durable, orders
 from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.folders import Result
@@ -25,6 +27,10 @@ _NOTHING: UsageNow = {
 }  # fmt: skip
 
 
+def _usage(said: object) -> Usage:
+    return msgspec.convert(said, Usage)
+
+
 def outcome_of(cause: Cause) -> Outcome:
     """Whether a run that ended for `cause` gave an answer, or was only interrupted."""
     if cause is Cause.CANCELLED:
@@ -40,7 +46,7 @@ def read_exit(folder: str) -> Exit | None:
 def report_end(run: str, record: Exit, result: Result) -> Report:
     """The last report of a run."""
     cause = Cause(record["cause"])
-    usage = Usage(**{**_NOTHING, **record["usage"], "bytes_out": result.bytes_out})
+    usage = msgspec.structs.replace(_usage(record["usage"]), bytes_out=result.bytes_out)
     message = "; ".join(part for part in (record["message"], result.message) if part)
     return Report(
         run=run,
@@ -60,7 +66,7 @@ def report_progress(run: str, folder: str) -> Report:
     now = durable.read_json(os.path.join(folder, orders.STATE))
     if now is None or now.get("started_ms") is None:
         return Report(run=run)
-    return Report(run=run, started_ms=now["started_ms"], usage=Usage(**{**_NOTHING, **now["usage"]}))
+    return Report(run=run, started_ms=now["started_ms"], usage=_usage(now["usage"]))
 
 
 def record_loss(run: str, folder: str) -> bool:

@@ -87,7 +87,7 @@ class Stopping:
 class Watch:
     """One command under watch."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         *,
         plan: Plan,
@@ -251,7 +251,9 @@ class Watch:
             return
         used = self.meter.look(self.members())
         if limit and used > limit:
-            self.stopping.begin("OutOfMemory", 0, f"its processes used {used >> 20} MiB of memory")
+            self.stopping.begin(
+                "OutOfMemory", 0, f"it used {used >> 20} MiB of memory; its limit is {limit >> 20} MiB"
+            )
 
     def members(self) -> list[int]:
         """The run's own processes, without those of the sandbox program."""
