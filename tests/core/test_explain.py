@@ -39,6 +39,7 @@ def test_a_plan_is_what_then_happens(factory: Factory):
     for number, gpus in enumerate((3, 3, 8)):
         factory.submit(f"w{number}", spec(gpus=gpus, lasts_ms=HOUR_MS))
     factory.tick()
+    factory.now_ms = 1
     wanted = spec(gpus=2)
     view = plan(factory, wanted)
     factory.submit("real", wanted)
@@ -46,7 +47,7 @@ def test_a_plan_is_what_then_happens(factory: Factory):
     assert [each.slots for each in decision.placements] == ([view.slots] if view.starts_now else [])
     assert view.waiting is not None
     assert view.waiting.reason is Waiting.RESERVED_FOR_OTHERS
-    assert explain(factory.state, decision, "real", 0).reason is Waiting.RESERVED_FOR_OTHERS
+    assert explain(factory.state, decision, "real", 1).reason is Waiting.RESERVED_FOR_OTHERS
 
 
 def test_a_plan_that_would_be_refused_says_by_which_token(factory: Factory):

@@ -54,7 +54,7 @@ def indices(state: State) -> object:
         queues.delayed,
         queues.parked,
         {
-            (level, place): (tally.count, tally.work)
+            (level, place): (tally.keys, tally.work)
             for level, tallies in queues.tallies.items()
             for place, tally in tallies.items()
         },

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-from tawtin.core import feasible, meter, reserve
+from tawtin.core import feasible, meter
 from tawtin.core.admit import Submission, admit
 from tawtin.core.decide import Decision, Purse, Reservation, decide, is_broke
 from tawtin.core.feasible import DemandClass, Option
@@ -248,7 +248,7 @@ class _Why:
         return self._say(
             Waiting.WAITING_FOR_QUOTA,
             f"tenant `{self.tenant.id}` holds {held} of its {limit} {what} and it asks for {asked}",
-            start_ms=self._own_end_ms(),
+            start_ms=self.survey.first_end_ms.get(self.tenant.id),
             resource=what,
             held=held,
             asked=asked,
@@ -315,16 +315,6 @@ class _Why:
         found = self.decision.reservations if self.decision is not None else ()
         return [each for each in found if each.workload != self.workload.id]
 
-    def _own_end_ms(self) -> int | None:
-        """When the first of the tenant's own runs is expected to end."""
-        ends = [
-            held.end_ms
-            for seat in self.state.seats.values()
-            for held in seat.held.values()
-            if self.state.runs[held.run].tenant == self.tenant.id
-        ]
-        return max(min(ends), self.now_ms + reserve.SOON_MS) if ends else None
-
     def _estimate(self) -> int | None:
         """When it is expected to start, or None if no end of any run makes room."""
         reservation = self._reservation()
@@ -361,14 +351,11 @@ def _ahead(survey: Survey, workload: Workload, demand_class: DemandClass) -> tup
     """
     pool, mine = demand_class.pool, workload.tenant
     line = survey.line(pool, workload.spec.priority)
-    key = (workload.submitted_ms, workload.id)
     before = work = 0
-    groups = survey.state.queues.by_priority.get(workload.spec.priority, {}).get(mine, {})
-    for other, waiting in groups.items():
-        if other.pool == pool:
-            at = bisect_left(waiting, key)
-            before += at
-            work += at * other.work
+    own = survey.state.queues.tallies.get(workload.spec.priority, {}).get((pool, mine))
+    if own is not None:
+        before = bisect_left(own.keys, (workload.submitted_ms, workload.id))
+        work = own.work * before // len(own.keys)
     turns = line.turns(mine, before)
     return line.above + before + turns, line.above_work + work + turns * line.mean_work
 

@@ -50,14 +50,21 @@ class Ousters:
     def oust(self, option: Option) -> list[Ousting] | None:
         """The cheapest way to make room for all ranks of `option`, or None."""
         nodes: list[Place] = []
+        stale: list[Place] = []
         enough = option.nodes + CANDIDATES
-        for gpus, cpus, memory, disk, place in self._of(option):
-            if option.gpus > gpus:
+        for most in self._of(option):
+            if option.gpus > most[0]:
                 break
-            if option.cpus <= cpus and option.memory <= memory and option.disk <= disk:
-                nodes.append(place)
+            if not _within(option, most):
+                continue
+            if _within(option, self._at_most(most[4])):
+                nodes.append(most[4])
                 if len(nodes) >= enough:
                     break
+            else:
+                stale.append(most[4])
+        for place in stale:
+            self.refresh(place)
         if len(nodes) < option.nodes:
             return None
         found = [each for place in nodes if (each := self._on(place, option)) is not None]
@@ -67,7 +74,7 @@ class Ousters:
         return found[: option.nodes]
 
     def refresh(self, place: Place) -> None:
-        """A place got a reservation: it has less to give."""
+        """A place has less to give since it was looked at: something was put there, or it got a reservation."""
         for wanted in ("", place.model):
             most = self._most.get(wanted)
             if most is not None:
@@ -130,6 +137,15 @@ class Ousters:
                 return None
         lost_ms = sum(max(0, self.now_ms - held.placed_ms) for held in chosen)
         return len(chosen), lost_ms, place.name, place, tuple(chosen), spare.less(option)
+
+
+def _within(option: Option, most: Most) -> bool:
+    return (
+        option.gpus <= most[0]
+        and option.cpus <= most[1]
+        and option.memory <= most[2]
+        and option.disk <= most[3]
+    )
 
 
 def _youth(held: Held) -> tuple[int, int, str]:

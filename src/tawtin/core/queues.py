@@ -27,10 +27,11 @@ class Parked(StrEnum):
 class Tally:
     """How much waits in one pool for one tenant at one priority."""
 
-    __slots__ = ("count", "work")
+    __slots__ = ("keys", "work")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.keys: list[Key] = []
+        """Of all its workloads, sorted."""
         self.work = 0
         """Sum of `DemandClass.work`."""
 
@@ -97,16 +98,14 @@ class Queues:
     def _line_up(self, workload: Workload, demand_class: DemandClass) -> None:
         priority, tenant = workload.spec.priority, workload.tenant
         groups = self.by_priority.setdefault(priority, {}).setdefault(tenant, {})
-        line = groups.get(demand_class)
         key = (workload.submitted_ms, workload.id)
+        line = groups.get(demand_class)
         if line is None:
             groups[demand_class] = [key]
-        elif key > line[-1]:
-            line.append(key)
         else:
-            insort(line, key)
+            _insert(line, key)
         tally = self.tallies.setdefault(priority, {}).setdefault((demand_class.pool, tenant), Tally())
-        tally.count += 1
+        _insert(tally.keys, key)
         tally.work += demand_class.work
 
     def _leave(self, workload: Workload, demand_class: DemandClass) -> None:
@@ -114,7 +113,8 @@ class Queues:
         tenants = self.by_priority[priority]
         groups = tenants[tenant]
         line = groups[demand_class]
-        del line[bisect_left(line, (workload.submitted_ms, workload.id))]
+        key = (workload.submitted_ms, workload.id)
+        del line[bisect_left(line, key)]
         if not line:
             del groups[demand_class]
             if not groups:
@@ -123,9 +123,17 @@ class Queues:
                     del self.by_priority[priority]
         place = (demand_class.pool, tenant)
         tally = self.tallies[priority][place]
-        tally.count -= 1
+        del tally.keys[bisect_left(tally.keys, key)]
         tally.work -= demand_class.work
-        if tally.count == 0:
+        if not tally.keys:
             del self.tallies[priority][place]
             if not self.tallies[priority]:
                 del self.tallies[priority]
+
+
+def _insert(keys: list[Key], key: Key) -> None:
+    """Put `key` into a sorted list; most come last."""
+    if not keys or key > keys[-1]:
+        keys.append(key)
+    else:
+        insort(keys, key)
