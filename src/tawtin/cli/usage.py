@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from tawtin.cli import exits, output, parser, session
@@ -25,6 +26,8 @@ def _configure(verb: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the accounts."""
+    if arguments.month and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", arguments.month):
+        raise exits.Fault(f"--month: `{arguments.month}` is no month", hint="write it as 2026-11")
     with session.connect(arguments) as client:
         accounts = client.usage(tenant=arguments.tenant, month=arguments.month)
         currency = session.currency(client)
