@@ -30,12 +30,24 @@ pytestmark = pytest.mark.slow
 
 ROUNDS = 200
 KINDS = ("control plane",) * 3 + ("supervisor",) * 5 + ("launcher",) * 2 + ("everything",)
+CLOCKS_MS = 100
+"""By so much may two clocks of one machine, read one after the other, disagree about a duration."""
 BUDGET_S = 420
 """Rounds end here at the latest, and then were too few; a quiet machine needs half of it."""
 
 
 @pytest.mark.timeout(660)
 def test_no_kill_loses_repeats_or_double_charges_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    _check_rounds(tmp_path, capsys)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("night", range(20))
+def test_no_kill_does_so_in_a_long_time(tmp_path: Path, capsys: pytest.CaptureFixture[str], night: int):
+    _check_rounds(tmp_path, capsys)
+
+
+def _check_rounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     with capsys.disabled():
         print(f" seed {seed} ", end="", flush=True)
@@ -57,11 +69,12 @@ def test_no_kill_loses_repeats_or_double_charges_anything(tmp_path: Path, capsys
         assert kills.total() == ROUNDS
         assert not load.refused
         assert len(load.acknowledged) > ROUNDS // 4
+        assert len(watcher.seen) > ROUNDS // 4, "the watcher saw next to nothing"
         assert not watcher.overlaps, "two runs of one workload were alive at one time"
         _nothing_is_lost(factory, load, phases)
         factory.stop()
-        _nothing_ran_twice(factory)
-        _journal_is_sound(factory, load, accounts, elapsed_ms)
+        runs = _journal_is_sound(factory, load, accounts, elapsed_ms)
+        _nothing_ran_twice(_logs(factory), runs)
 
 
 def _kill_rounds(factory: RealFactory, load: Load, draw: random.Random) -> Counter[str]:
@@ -98,18 +111,31 @@ def _nothing_is_lost(factory: RealFactory, load: Load, phases: dict[str, str]) -
         assert phases[name] == want, factory.call("GET", f"workloads/{name}/runs")
 
 
-def _nothing_ran_twice(factory: RealFactory) -> None:
+def _logs(factory: RealFactory) -> dict[str, str]:
+    """What each run wrote."""
+    logs: dict[str, str] = {}
     for part in ("runs", "done"):
         for folder in (factory.data / "engine" / part).iterdir():
-            texts = [file.read_bytes() for file in folder.rglob("*log*") if file.is_file()]
-            text = b"".join(texts).decode(errors="replace")
-            assert "TWICE" not in text, text
-            assert max(starts_in(text).values(), default=0) <= 1, text
+            texts = [file.read_bytes() for file in sorted(folder.rglob("log*")) if file.is_file()]
+            logs[folder.name] = b"".join(texts).decode(errors="replace")
+    return logs
+
+
+def _nothing_ran_twice(logs: dict[str, str], runs: list[Run]) -> None:
+    for run in runs:
+        text = logs.get(run.id, "")
+        assert "TWICE" not in text, text
+        starts = starts_in(text)
+        if run.outcome is Outcome.FINISHED:
+            assert starts == {run.id: 1}, (run.id, text)
+            assert f"END {run.id}" in text, (run.id, text)
+        else:
+            assert starts.total() <= 1, (run.id, text)
 
 
 def _journal_is_sound(
     factory: RealFactory, load: Load, accounts: list[dict[str, int]], elapsed_ms: int
-) -> None:
+) -> list[Run]:
     journal = open_journal(f"sqlite:///{factory.data / 'journal.db'}")
     try:
         settings = load_settings(factory.folder)
@@ -138,6 +164,7 @@ def _journal_is_sound(
     assert sum(account.get("cost_minor", 0) for account in accounts) == sum(
         price(run, run.usage) for run in runs
     )
+    return runs
 
 
 def _runs_are_sound(workloads: dict[str, Workload], runs: list[Run], elapsed_ms: int) -> None:
@@ -146,6 +173,8 @@ def _runs_are_sound(workloads: dict[str, Workload], runs: list[Run], elapsed_ms:
         assert run.state is RunState.DONE, run
         assert run.id == run_id(run.workload, run.epoch)
         assert 0 <= run.usage.wall_ms <= elapsed_ms
+        if run.started_ms is not None:
+            assert run.usage.wall_ms <= (run.ended_ms or 0) - run.started_ms + CLOCKS_MS, run
         of.setdefault(run.workload, []).append(run)
     for name, workload in workloads.items():
         mine = sorted(of.get(name, []), key=lambda run: run.epoch)
