@@ -92,6 +92,10 @@ class Purse:
         self.broke = broke
         """Its budget of the month is spent."""
 
+    def full(self) -> bool:
+        """Whether no run of any kind is allowed."""
+        return self.quota.runs is not None and self.runs >= self.quota.runs
+
     def allows(self, option: Option) -> bool:
         """Whether quota and budget have room for one run of `option`."""
         quota, nodes = self.quota, option.nodes
@@ -212,6 +216,8 @@ class _Pass:
         while tenants:
             tenant = tenants[0][1]
             mine = heads.get(tenant)
+            if mine is None and self._purse(tenant).full():
+                mine = heads[tenant] = []
             if mine is None:
                 mine = heads[tenant] = self._heads(
                     lines.get(tenant, {}), extra.get(tenant, {}), ousting=ousting
@@ -226,7 +232,8 @@ class _Pass:
         """The first of each group of a tenant that is not known to be blocked, as a heap."""
         dead = self.dead
         heads: list[Head] = []
-        for demand_class, line in lines.items():
+        alive = [group for group in lines.items() if group[0] not in dead]
+        for demand_class, line in alive:
             if demand_class in dead or not self._hopeful(demand_class, ousting=ousting):
                 continue
             if extra and demand_class in extra:

@@ -244,11 +244,12 @@ class _Why:
         if any(purse.allows(option) for option in self.demand_class.options):
             return None
         option, quota = self.demand_class.options[0], self.tenant.quota
+        ends = self.state.holding(self.tenant.id).ends
         what, held, asked, limit = _short(purse, quota, option)
         return self._say(
             Waiting.WAITING_FOR_QUOTA,
             f"tenant `{self.tenant.id}` holds {held} of its {limit} {what} and it asks for {asked}",
-            start_ms=self.survey.first_end_ms.get(self.tenant.id),
+            start_ms=max(ends[0][0], self.now_ms) if ends else None,
             resource=what,
             held=held,
             asked=asked,

@@ -7,8 +7,7 @@ seconds at least. Nodes that are reserved already count with what is spare there
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final
 
 from tawtin.core.feasible import Option
@@ -47,7 +46,7 @@ def opening_of(place: Place, option: Option, now_ms: int, by_ms: int = ALWAYS) -
     gpus, cpus, memory, disk = place.gpus, place.cpus, place.memory, place.disk
     at_ms = now_ms
     if option.gpus > gpus or option.cpus > cpus or option.memory > memory or option.disk > disk:
-        for held in _by_end(place):
+        for _, _, held in _by_end(place):
             gpus += held.gpus
             cpus += held.cpus
             memory += held.memory
@@ -72,7 +71,9 @@ def opening_of(place: Place, option: Option, now_ms: int, by_ms: int = ALWAYS) -
     return at_ms, place.name, place, spare
 
 
-def _by_end(place: Place) -> Iterable[Held]:
+def _by_end(place: Place) -> list[tuple[int, str, Held]]:
     """What is held on a node, soonest to end first."""
-    there = [each[2] for each in place.seat.ends]
-    return sorted([*there, *place.new], key=attrgetter("end_ms", "run")) if place.new else there
+    if not place.new:
+        return place.seat.ends
+    new = [(held.end_ms, held.run, held) for held in place.new]
+    return sorted([*place.seat.ends, *new], key=itemgetter(0, 1))

@@ -15,7 +15,7 @@ UNIT: Final = 10**12
 class Holding:
     """What a tenant holds now. `burn` and `burn_start` give the cost of its live runs at any time in one step."""
 
-    __slots__ = ("burn", "burn_start", "cpus", "gpus", "memory", "runs", "unfinished")
+    __slots__ = ("burn", "burn_start", "cpus", "ends", "gpus", "memory", "runs", "unfinished")
 
     def __init__(self) -> None:
         self.gpus = 0
@@ -28,6 +28,9 @@ class Holding:
         """Sum over live runs of their `meter.burn`."""
         self.burn_start = 0
         """Sum over live runs of burn times the time they were placed."""
+
+        self.ends: list[tuple[int, str]] = []
+        """When each live run is expected to end, soonest first."""
 
     def accrued(self, now_ms: int) -> int:
         """What the live runs cost so far, in minor units times `meter.SCALE`."""

@@ -167,14 +167,15 @@ class State:
         burn = meter.burn(run.rate, run.shape, nodes)
         holding.burn += burn
         holding.burn_start += burn * run.placed_ms
+        insort(holding.ends, (end_ms, run.id))
         self._index_run(run, workload, end_ms)
 
     def release(self, run: Run) -> None:
         """Count a live run out."""
-        level = PROTECTED
+        held = self.seats[run.slots[0].node].held[run.id]
+        level, end_ms = held.level, held.end_ms
         for slot in run.slots:
             seat = self.seats[slot.node]
-            level = seat.held[run.id].level
             seat.drop(run.id, self.nodes.get(slot.node))
             if slot.node not in self.nodes and not seat.held:
                 del self.seats[slot.node]
@@ -187,6 +188,7 @@ class State:
         burn = meter.burn(run.rate, run.shape, nodes)
         holding.burn -= burn
         holding.burn_start -= burn * run.placed_ms
+        del holding.ends[bisect_left(holding.ends, (end_ms, run.id))]
         self.unlawful_runs.pop(run.id, None)
         self.stopping.pop(run.id, None)
         self._leave_level(level)
@@ -195,7 +197,11 @@ class State:
         """A live run changed its state or got a stop order: count its end anew."""
         end_ms = expected_end_ms(run, workload, self.site)
         level = level_of(run, workload)
-        self._leave_level(self.seats[run.slots[0].node].held[run.id].level)
+        held = self.seats[run.slots[0].node].held[run.id]
+        ends = self.holdings[run.tenant].ends
+        del ends[bisect_left(ends, (held.end_ms, run.id))]
+        insort(ends, (end_ms, run.id))
+        self._leave_level(held.level)
         self.levels[level] = self.levels.get(level, 0) + 1
         for slot in run.slots:
             self.seats[slot.node].judge(run.id, end_ms=end_ms, level=level)

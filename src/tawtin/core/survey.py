@@ -114,18 +114,6 @@ class Survey:
                     found[model] = (had[0] + free, had[1] + usable)
         return found
 
-    @cached_property
-    def first_end_ms(self) -> dict[str, int]:
-        """When the first run of each tenant is expected to end."""
-        first: dict[str, int] = {}
-        runs, soon = self.state.runs, self.now_ms + reserve.SOON_MS
-        for name in sorted(self.state.seats):
-            for end_ms, run, _ in self.state.seats[name].ends:
-                tenant = runs[run].tenant
-                if end_ms < first.get(tenant, end_ms + 1):
-                    first[tenant] = end_ms
-        return {tenant: max(end_ms, soon) for tenant, end_ms in first.items()}
-
     def nodes_for(self, option: Option) -> tuple[int, int]:
         """How many nodes could hold a rank of `option` if they were empty: ready ones, and all that are here."""
         fitting = [kind for kind in self.kinds if feasible.fits_empty(option, kind.node)]
