@@ -150,9 +150,9 @@ class Factory:
         return Client(self.url, self.key(tenant, scope))
 
     def until(self, holds: Callable[[], bool], what: str = "it") -> None:
-        """Wait until something holds, at most ten seconds."""
+        """Wait until something holds, at most forty seconds."""
         ended = threading.Event()
-        for _ in range(1_000):
+        for _ in range(4_000):
             if holds():
                 return
             ended.wait(0.01)
