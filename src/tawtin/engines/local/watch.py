@@ -306,9 +306,21 @@ class Watch:
             os.kill(self._outer, signal.SIGKILL)
 
     def _reap_strays(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        """Kill and reap until we have no child left, which proves that no descendant is: orphans come to us.
+
+        Looking for descendants alone is no proof, as they move while one looks.
+        """
+        end = time.monotonic() + 10.0
+        while time.monotonic() < end:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            for pid in descendants(os.getpid()):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)
 
     def _verdict(self, outer_code: int) -> Ended:
         stopping = self.stopping
