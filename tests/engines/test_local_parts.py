@@ -136,9 +136,9 @@ def test_a_quoted_word_is_one_word_to_the_shell(text: str) -> None:
 def test_the_manifest_lists_every_setting_with_its_default() -> None:
     text = Path(tawtin.engines.local.__file__).with_name("engine.toml").read_text(encoding="utf-8")
     manifest = tomllib.loads(text)
-    want = msgspec.to_builtins(LocalSettings())
+    want = LocalSettings()
     listed = {**msgspec.structs.asdict(LocalSettings()), **manifest["settings"]}
-    assert msgspec.to_builtins(msgspec.convert(manifest["settings"], LocalSettings)) == want
+    assert msgspec.convert(manifest["settings"], LocalSettings) == want
     assert set(listed) == {field.name for field in msgspec.structs.fields(LocalSettings)}
     optional = {"cpus_milli", "memory_mib", "disk_mib"}
     assert set(manifest["settings"]) == set(listed) - optional
