@@ -81,7 +81,7 @@ def duration_ms(spec: WorkloadSpec, site: Site) -> int:
 
 def duration_step(expected_ms: int) -> int:
     """The number of doublings of a minute that covers `expected_ms`."""
-    return max(0, (max(0, expected_ms - 1) // _STEP_MS).bit_length())
+    return ((expected_ms - 1) // _STEP_MS).bit_length() if expected_ms > _STEP_MS else 0
 
 
 def usable(node: Node) -> int:

@@ -97,14 +97,23 @@ class Queues:
 
     def _line_up(self, workload: Workload, demand_class: DemandClass) -> None:
         priority, tenant = workload.spec.priority, workload.tenant
-        groups = self.by_priority.setdefault(priority, {}).setdefault(tenant, {})
+        tenants = self.by_priority.get(priority)
+        if tenants is None:
+            tenants = self.by_priority[priority] = {}
+            self.tallies[priority] = {}
+        groups = tenants.get(tenant)
+        if groups is None:
+            groups = tenants[tenant] = {}
         key = (workload.submitted_ms, workload.id)
         line = groups.get(demand_class)
         if line is None:
             groups[demand_class] = [key]
         else:
             _insert(line, key)
-        tally = self.tallies.setdefault(priority, {}).setdefault((demand_class.pool, tenant), Tally())
+        tallies, place = self.tallies[priority], (demand_class.pool, tenant)
+        tally = tallies.get(place)
+        if tally is None:
+            tally = tallies[place] = Tally()
         _insert(tally.keys, key)
         tally.work += demand_class.work
 
@@ -119,16 +128,14 @@ class Queues:
             del groups[demand_class]
             if not groups:
                 del tenants[tenant]
-                if not tenants:
-                    del self.by_priority[priority]
         place = (demand_class.pool, tenant)
         tally = self.tallies[priority][place]
         del tally.keys[bisect_left(tally.keys, key)]
         tally.work -= demand_class.work
         if not tally.keys:
             del self.tallies[priority][place]
-            if not self.tallies[priority]:
-                del self.tallies[priority]
+        if not tenants:
+            del self.by_priority[priority], self.tallies[priority]
 
 
 def _insert(keys: list[Key], key: Key) -> None:

@@ -55,6 +55,7 @@ class State:
         """The latest `REMEMBERED_MAX`, oldest first."""
         self.changed: dict[tuple[str, str], Record | None] = {}
         """By kind and id; None for what no longer exists."""
+        self._placeable = residency.is_country(site.country)
         # indices
         self.node_names: list[str] = []
         """Sorted."""
@@ -238,7 +239,10 @@ class State:
 
     def unfinished(self, tenant: str, sign: int) -> None:
         """Count a workload of `tenant` in (1) or out (-1)."""
-        self.holdings.setdefault(tenant, Holding()).unfinished += sign
+        holding = self.holdings.get(tenant)
+        if holding is None:
+            holding = self.holdings[tenant] = Holding()
+        holding.unfinished += sign
 
     def remember(self, answer: Remembered) -> None:
         """Keep the answer to an idempotency key, and forget the oldest one beyond the limit."""
@@ -251,7 +255,7 @@ class State:
     def lawful(self, workload: Workload) -> bool:
         """Whether the workload may be here now."""
         tenant = self.tenants[workload.tenant]
-        if residency.unrestricted(workload.spec, tenant) and residency.is_country(self.site.country):
+        if self._placeable and residency.unrestricted(workload.spec, tenant):
             return True
         return residency.verdict(workload.spec, tenant, self.site).allowed
 
