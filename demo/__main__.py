@@ -27,6 +27,7 @@ def main() -> int:
     os.chdir(Path(__file__).parents[1])
     began = time.monotonic()
     factory = Factory(Path(tempfile.mkdtemp(prefix="tawtin-demo-")))
+    factory.folder.chmod(0o711)  # where there is no sandbox, runs have to pass through it
     claims = Claims()
     if shutil.which("bwrap") is None:
         print(

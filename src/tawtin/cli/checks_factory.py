@@ -37,7 +37,8 @@ def secrets(settings: Settings) -> list[Check]:
     wrong = [
         f"{path} is {stat.filemode(path.stat().st_mode)}"
         for path in (data, *sorted(data.glob("*.key")), data / "journal.db")
-        if path.exists() and path.stat().st_mode & 0o077
+        if path.exists()
+        and path.stat().st_mode & (0o066 if path.is_dir() else 0o077)  # passing through shows nothing
     ]
     if wrong:
         return [fault("data folder", "; ".join(wrong), f"chmod -R go= {data}")]
@@ -46,6 +47,24 @@ def secrets(settings: Settings) -> list[Check]:
         mend = f"run as user {owner}, or chown -R {os.geteuid()} {data}"
         return [fault("data folder", f"{data} belongs to user {owner}, not to {os.geteuid()}", mend)]
     return [ok("data folder", f"{data}, for user {owner} alone")]
+
+
+def passage(settings: Settings) -> list[Check]:
+    """That runs reach their folders where no sandbox binds these for them."""
+    from shutil import which
+
+    if os.geteuid() != 0 or (settings.local.sandbox and which("bwrap")):
+        return []
+    folder = Path(settings.local.root or Path(settings.data, "engine")).absolute()
+    closed = [
+        str(path)
+        for path in folder.parents
+        if path.exists() and path != Path(settings.data) and not path.stat().st_mode & 0o001
+    ]
+    if closed:
+        mend = f"chmod o+x {closed[0]}, move the factory, or install bubblewrap"
+        return [fault("passage", f"without a sandbox, runs cannot pass through {', '.join(closed)}", mend)]
+    return [ok("passage", f"runs can pass through to {folder}")]
 
 
 def port(settings: Settings) -> list[Check]:
@@ -104,6 +123,7 @@ def engine(settings: Settings) -> list[Check]:
     from tawtin.store.blobs import LocalBlobs
 
     with tempfile.TemporaryDirectory(prefix="tawtin-doctor-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # where there is no sandbox, runs have to pass through it
         blobs = LocalBlobs(Path(folder, "artifacts"))
         local = msgspec.structs.replace(
             settings.local, root=str(Path(folder, "engine")), gpus_real=False, gpus_declared=()
@@ -311,5 +331,5 @@ def listening(settings: Settings) -> list[Check]:
     ]
 
 
-CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (secrets, port, journal, engine, listening)
+CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (secrets, passage, port, journal, engine, listening)
 """Checks of one factory's folder."""

@@ -42,6 +42,13 @@ class Result(Record, frozen=True, kw_only=True):
     bytes_out: int = 0
 
 
+def _open_passage(data: str) -> None:
+    """Let other users pass through the factory's own folder, without seeing what is in it; its files stay closed."""
+    mode = os.stat(data).st_mode & 0o777
+    if os.stat(data).st_uid == os.geteuid() and not mode & 0o001:
+        os.chmod(data, mode | 0o011)  # noqa: S103 - to pass through, not to read
+
+
 class Folders:
     """The engine's folders below one root."""
 
@@ -55,6 +62,8 @@ class Folders:
         self._passage = passage
         os.chmod(root, passage)
         os.chmod(self.part("runs"), passage)
+        if open_to_tenants:
+            _open_passage(os.path.dirname(os.path.abspath(root)))
 
     def part(self, name: str) -> str:
         """The path of one of the folders."""
