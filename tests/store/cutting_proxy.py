@@ -84,12 +84,13 @@ class CuttingProxy:
                             if cut == "request":
                                 return
                             deaf = True
-                        server.sendall(chunk)
+                        if not _send(server, chunk):
+                            return
                     elif deaf:
                         if _committed(chunk):
                             return
-                    else:
-                        client.sendall(chunk)
+                    elif not _send(client, chunk):
+                        return
 
 
 def _receive(end: socket.socket) -> bytes:
@@ -97,6 +98,15 @@ def _receive(end: socket.socket) -> bytes:
         return end.recv(1 << 20)
     except OSError:
         return b""
+
+
+def _send(end: socket.socket, chunk: bytes) -> bool:
+    """Whether the other side was still there to be sent to; who hangs up may do so at any moment."""
+    try:
+        end.sendall(chunk)
+    except OSError:
+        return False
+    return True
 
 
 def _committed(chunk: bytes) -> bool:

@@ -237,8 +237,10 @@ def test_logged_requests_hold_no_key_and_no_query(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.INFO, "tawtin.http"), running(tmp_path, settings=every) as factory:
         key = factory.key("logged")
         request(factory.url, "GET", f"{PATH}?before=private-cursor", key=key)
-    (line,) = [record for record in caplog.records if record.name == "tawtin.http"]
-    assert (line.__dict__["route"], line.__dict__["status"], line.__dict__["tenant"]) == (PATH, 200, "logged")
+    logged = [record for record in caplog.records if record.name == "tawtin.http"]
+    # Another test's factory may still write a line of its own: what it answered is logged after the answer was sent.
+    (line,) = [record for record in logged if record.__dict__["tenant"] == "logged"]
+    assert (line.__dict__["route"], line.__dict__["status"]) == (PATH, 200)
     assert key not in str(line.__dict__)
     assert "private-cursor" not in str(line.__dict__)
 
