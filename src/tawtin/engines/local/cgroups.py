@@ -11,6 +11,8 @@ import signal
 import time
 from typing import Final
 
+from tawtin.engines.local.durable import read_bytes
+
 _V1: Final = ("memory", "pids", "cpu", "cpuacct")
 _V2_NEEDS: Final = ("memory", "pids", "cpu")
 _CPU_PERIOD_US: Final = 100_000
@@ -173,12 +175,11 @@ class Group:
             return 0
 
     def pids(self) -> list[int]:
-        """Its processes now."""
-        found: set[int] = set()
+        """Its processes now: every controller lists the same ones, as what forks stays in all groups of its parent."""
         for folder in self._folders.values():
             with contextlib.suppress(OSError, ValueError):
-                found.update(int(word) for word in _words(os.path.join(folder, "cgroup.procs")))
-        return sorted(found - {0})
+                return sorted({int(word) for word in _words(os.path.join(folder, "cgroup.procs"))} - {0})
+        return []
 
     def kill(self, wait_s: float, *, but: int = 0) -> bool:
         """Kill all its processes except `but`; return whether no other is left within `wait_s`."""
@@ -229,8 +230,7 @@ def remove_parents(parents: dict[str, str]) -> None:
 
 
 def _words(path: str) -> list[str]:
-    with open(path, encoding="ascii") as file:
-        return file.read().split()
+    return read_bytes(path).decode().split()
 
 
 def _table(path: str) -> dict[str, int]:

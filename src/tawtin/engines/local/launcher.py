@@ -19,6 +19,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 from typing import Any, Final, NoReturn, cast
 
 from tawtin.engines.local import durable, orders
@@ -29,6 +30,8 @@ SOCKET: Final = "launcher.sock"
 _LOCK: Final = "launcher.lock"
 _REQUEST_BYTES_MAX: Final = 64 << 20
 _READ_BYTES: Final = 1 << 20
+_ROOM_S: Final = 0.01
+"""How often it looks whether there is room for what waits to be started."""
 _LONELY_S: Final = 60.0
 """It goes when no control plane was connected for so long; the next one starts another."""
 
@@ -79,8 +82,10 @@ class Launcher:
         self._selector = selectors.DefaultSelector()
         self._listener = self._listen()
         self._buffers: dict[socket.socket, bytearray] = {}
+        self._asked: deque[tuple[socket.socket, dict[str, Any]]] = deque()
+        """What control planes asked for and there was no room for yet."""
         self._retired = False
-        self._spares = Spares(self._close_for_child)
+        self._spares = Spares(self._close_for_child, self._watch, self._unwatch)
 
     def _listen(self) -> socket.socket:
         folder = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -102,20 +107,30 @@ class Launcher:
         gc.disable()  # the collector would touch, and so copy, pages that supervisors share with us
         gc.freeze()
         lonely_since = time.monotonic()
+        again_s = 0.0
         while not self._retired:
             if self._buffers:
                 lonely_since = time.monotonic()
             elif time.monotonic() - lonely_since > _LONELY_S:
                 break
-            for key, _ in self._selector.select(timeout=1.0):
+            for key, _ in self._selector.select(timeout=min(1.0, again_s)):
                 channel = cast("socket.socket", key.fileobj)
                 if channel is self._listener:
                     self._accept()
+                elif self._spares.is_one(channel):
+                    self._spares.back(channel)
                 else:
                     self._read(channel)
+            self._launch()
             self._spares.reap()
-            self._spares.refill()
+            again_s = _ROOM_S if self._asked else self._spares.tidy()
         os._exit(0)
+
+    def _watch(self, channel: socket.socket) -> None:
+        self._selector.register(channel, selectors.EVENT_READ)
+
+    def _unwatch(self, channel: socket.socket) -> None:
+        self._selector.unregister(channel)
 
     def _accept(self) -> None:
         channel, _ = self._listener.accept()
@@ -124,7 +139,7 @@ class Launcher:
             channel.close()
             return
         self._buffers[channel] = bytearray()
-        self._selector.register(channel, selectors.EVENT_READ)
+        self._watch(channel)
 
     def _read(self, channel: socket.socket) -> None:
         buffer = self._buffers[channel]
@@ -134,36 +149,53 @@ class Launcher:
             requests = frames(buffer)
         except (OSError, ValueError):
             data, requests = b"", []
-        answers = b"".join(frame(answer) for answer in self._answer(requests))
-        try:
-            channel.sendall(answers)
-        except OSError:
-            data = b""
-        if not data:
-            self._selector.unregister(channel)
-            del self._buffers[channel]
-            channel.close()
-
-    def _answer(self, requests: list[dict[str, Any]]) -> list[dict[str, object]]:
-        answers: list[dict[str, object]] = []
-        tokens: list[tuple[Plan, int]] = []
         for request in requests:
             if request["op"] == "hello":
                 self._spares.parents = dict(request.get("cgroup") or {})
-                answers.append({"hello": self._version, "pid": os.getpid()})
+                self._say(channel, {"hello": self._version, "pid": os.getpid()})
             elif request["op"] == "retire":
                 self._retired = True
             elif request["op"] == "launch":
-                plan = cast("Plan", request["plan"])
-                try:
-                    lock = self._take_token(str(request["prepared"]), plan)
-                except OSError as error:
-                    answers.append({"run": plan["run"], "error": str(error)})
-                    continue
-                if lock is None:
-                    answers.append({"run": plan["run"], "taken": True})
-                else:
-                    tokens.append((plan, lock))
+                self._asked.append((channel, request))
+        if not data:
+            self._forget(channel)
+
+    def _say(self, channel: socket.socket, *answers: dict[str, object]) -> None:
+        try:
+            channel.sendall(b"".join(frame(answer) for answer in answers))
+        except OSError:
+            self._forget(channel)
+
+    def _forget(self, channel: socket.socket) -> None:
+        """A control plane went. It will ask again for what was not answered."""
+        if self._buffers.pop(channel, None) is not None:
+            self._asked = deque(each for each in self._asked if each[0] is not channel)
+            self._selector.unregister(channel)
+            channel.close()
+
+    def _launch(self) -> None:
+        """Start what was asked for, as far as there is room."""
+        wanted: dict[socket.socket, list[dict[str, Any]]] = {}
+        for _ in range(min(len(self._asked), self._spares.room())):
+            channel, request = self._asked.popleft()
+            wanted.setdefault(channel, []).append(request)
+        for channel, requests in wanted.items():
+            self._say(channel, *self._start(requests))
+
+    def _start(self, requests: list[dict[str, Any]]) -> list[dict[str, object]]:
+        answers: list[dict[str, object]] = []
+        tokens: list[tuple[Plan, int]] = []
+        for request in requests:
+            plan = cast("Plan", request["plan"])
+            try:
+                lock = self._take_token(str(request["prepared"]), plan)
+            except OSError as error:
+                answers.append({"run": plan["run"], "error": str(error)})
+                continue
+            if lock is None:
+                answers.append({"run": plan["run"], "taken": True})
+            else:
+                tokens.append((plan, lock))
         if tokens:
             durable.sync_folder(self._runs)  # from here on these runs were started, whatever happens
         for plan, lock in tokens:

@@ -15,6 +15,7 @@ import time
 from typing import Final
 
 from tawtin.engines.local.cgroups import Group
+from tawtin.engines.local.durable import read_bytes
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")
@@ -36,8 +37,8 @@ def descendants(root: int) -> list[int]:
         pid = queue.pop()
         with contextlib.suppress(OSError, ValueError):
             for thread in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                    children = [int(word) for word in file.read().split()]
+                listed = read_bytes(f"/proc/{pid}/task/{thread}/children")
+                children = [int(word) for word in listed.split()]
                 found += children
                 queue += children
     return found
@@ -47,11 +48,8 @@ def tree_memory_bytes(pids: list[int]) -> int:
     """Resident memory of these processes; pages that several share are counted for each."""
     total = 0
     for pid in pids:
-        with (
-            contextlib.suppress(OSError, ValueError, IndexError),
-            open(f"/proc/{pid}/statm", encoding="ascii") as file,
-        ):
-            total += int(file.read().split()[1]) * _PAGE
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            total += int(read_bytes(f"/proc/{pid}/statm").split()[1]) * _PAGE
     return total
 
 
@@ -59,8 +57,8 @@ def tree_cpu_ms(pids: list[int]) -> int:
     """Processor time of these processes and of their children that ended."""
     total = 0
     for pid in pids:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
             total += sum(int(field) for field in fields[11:15]) * _TICK_MS
     return total
 

@@ -43,7 +43,7 @@ def shell_env(run: str) -> dict[str, str]:
 
 def quote(text: str) -> str:
     """`text` as one word of the shell."""
-    return "'" + text.replace("'", "'\"'\"'") + "'"
+    return f"'{text}'" if "'" not in text else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def first_script(plan: Plan) -> bytes:
@@ -75,7 +75,7 @@ def first_script(plan: Plan) -> bytes:
 
 def exports(env: dict[str, str]) -> str:
     """Shell commands that set these variables; those that the shell keeps for itself stay."""
-    return "\n".join(f"export {name}={quote(value)} || :" for name, value in sorted(env.items()))
+    return "\n".join([f"export {name}={quote(value)} || :" for name, value in sorted(env.items())])
 
 
 def memory_file(body: bytes) -> int:
@@ -111,8 +111,8 @@ def spawn(plan: Plan, command: list[str], log: int) -> tuple[int, int]:
     status, status_writing = pipe()
     passed = {ENV_FD: memory_file(first_script(plan)), STATUS_FD: status_writing}
     if plan["sandbox_args"]:
-        args = b"".join(arg.encode("utf-8", "surrogateescape") + b"\0" for arg in plan["sandbox_args"])
-        passed[ARGS_FD] = memory_file(args)
+        args = "\0".join((*plan["sandbox_args"], ""))
+        passed[ARGS_FD] = memory_file(args.encode("utf-8", "surrogateescape"))
     for number, text in enumerate(plan["scripts"].values(), SCRIPT_FD):
         passed[number] = memory_file(text.encode("utf-8", "surrogateescape"))
     if plan["seccomp"]:

@@ -1,8 +1,8 @@
-"""The process that watches over one run, from its start token to its exit record.
+"""The process that watches over a run, from its start token to its exit record.
 
-It is forked by the launcher, outlives the control plane and the launcher, and depends on nothing but its own folder:
+It is forked by the launcher, outlives the control plane and the launcher, and depends on nothing but the run's folder:
 1. say who it is, 2. set up (or take what an earlier set-up left), 3. run, 4. end everything of the run, 5. write the
-exit record, and only then 6. go. Asked to stop by a file and a signal. The standard library alone.
+exit record, and only then 6. let the run go. Asked to stop by a file and a signal. The standard library alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from tawtin.engines.local import durable, mountpoints, orders, setupcache
 from tawtin.engines.local.cgroups import Group
@@ -26,10 +26,11 @@ from tawtin.engines.local.watch import Ended, Stopping, Watch
 
 WAKE: Final = signal.SIGUSR1
 """Tells a supervisor to look for `stop.json`."""
+_TELL_END_S: Final = 0.5
 
 
-def supervise(plan: Plan, group: Group) -> NoReturn:
-    """Carry out `plan` in this process, which is in `group` (if it is one) already, then end it. Never raises."""
+def make_ready() -> int:
+    """Make this process one that supervises; return a descriptor that becomes readable when there is a stop to obey."""
     os.setsid()
     wake, wake_writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_writing, warn_on_full_buffer=False)
@@ -41,13 +42,30 @@ def supervise(plan: Plan, group: Group) -> NoReturn:
     ):  # meant for the control plane's terminal, not for runs
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    durable.adopt_orphans()
+    return wake
+
+
+def supervise(plan: Plan, group: Group, wake: int) -> bool:
+    """Carry out `plan` in this process, which is in `group` (if it is one) already. Never raises.
+
+    Returns whether this process may take another run: nothing of this one is left here, and the control plane was told
+    of its end, of which it would otherwise hear by the end of this process.
+    """
     supervisor = Supervisor(plan, group, wake)
     try:
         supervisor.go()
+        supervisor.close()
+        told = supervisor.told
     except BaseException as error:  # noqa: BLE001 - the exit record is written whatever happens
         sys.excepthook(type(error), error, error.__traceback__)  # into the launcher's log
         supervisor.fail(f"the supervisor failed: {error}")
-    os._exit(0)
+        return False
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:  # no child is left, and orphans would have come to us
+        return told
+    return False
 
 
 def _woken(_number: int, _frame: FrameType | None) -> None:
@@ -70,14 +88,14 @@ class Supervisor:
         self._slate = durable.Slate(os.path.join(self._folder, orders.STATE))
         self._output: Output | None = None
         self._meter: Meter | None = None
-        self._message = ""
+        self.told = False
+        """Whether the control plane took the news of the end."""
 
     def go(self) -> None:
         """Everything, in order."""
         plan = self._plan
         # 1. who it is; a stop asked from here on is seen
         self._identify()
-        durable.adopt_orphans()
         asked = durable.read_json(os.path.join(self._folder, orders.STOP))
         if asked:
             self._record(Ended(cause=str(asked.get("cause", "Cancelled"))))
@@ -207,7 +225,13 @@ class Supervisor:
             "usage": self._usage(),
         }
         durable.write_json(os.path.join(self._folder, orders.EXIT), record)
-        self._tell("exit")
+        self.told = self._tell("exit", wait_s=_TELL_END_S)
+
+    def close(self) -> None:
+        """Let go of the run's files."""
+        self._slate.close()
+        if self._output is not None:
+            self._output.close()
 
     def fail(self, message: str) -> None:
         """End what runs and write an exit record that says that the supervisor itself failed."""
@@ -241,13 +265,15 @@ class Supervisor:
         self._slate.write(self._state)
         self._tell(event)
 
-    def _tell(self, event: str) -> None:
-        """Tell the control plane, if it listens; it finds out later otherwise."""
+    def _tell(self, event: str, wait_s: float = 0.0) -> bool:
+        """Tell the control plane, if it listens; it finds out later otherwise. Return whether it was told."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             folder = os.open(os.path.dirname(self._plan["notify"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                channel.settimeout(0)
+                channel.settimeout(wait_s)
                 name = os.path.basename(self._plan["notify"])
                 channel.sendto(f"{event} {self._plan['run']}".encode(), f"/proc/self/fd/{folder}/{name}")
+                return True
             finally:
                 os.close(folder)
+        return False
