@@ -28,7 +28,6 @@ TITLES = {
     "api": "Durable submissions through REST",
     "decide": "Deciding",
     "journal": "The journal",
-    "launch": "Launching runs",
     "jobs": "Jobs from submission to their end",
     "cli": "The command line",
     "idle": "An idle factory",
