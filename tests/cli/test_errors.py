@@ -36,6 +36,9 @@ BY_THEMSELVES = [
     (["tenant", "set", "lab", "--allow", "Morocco"], exits.USAGE, "--allow: `Morocco` is no country", "MA"),
     (["quota", "set", "lab", "--gpus", "all"], exits.USAGE, "--gpus: `all` is no whole number", "none"),
     (["init", "--country", "Morocco"], exits.USAGE, "--country: `Morocco` is not understood", "MA"),
+    (["init", "--country", "QQ"], exits.USAGE, "--country: `QQ` is not understood", "MA"),
+    (["init", "--country", "AQ"], exits.USAGE, "the money of `AQ` is not known here", "--currency"),
+    (["init", "--currency", "dirham"], exits.USAGE, "--currency: `dirham` is not understood", "MAD"),
     (["init", "--declare-gpus", "8"], exits.USAGE, "--declare-gpus: `8` is not understood", "H100:4"),
     (["up"], exits.USAGE, "no settings at", "tawtin init"),
     (["up", "--set", "api.port"], exits.USAGE, "--set: `api.port` has no value", "api.port=0"),
@@ -165,3 +168,9 @@ def test_an_interactive_question_is_never_asked_without_a_terminal(factory: Home
     told = factory.tawtin("run", "--detach", "--", "true")
     assert told.code == exits.OK
     assert "submit?" not in told.out
+
+
+@pytest.mark.parametrize(("country", "want"), [("ZA", "ZAR"), ("SN", "XOF"), ("MA", "MAD")])
+def test_a_new_factory_has_the_money_of_its_country(tmp_path: Path, country: str, want: str) -> None:
+    assert main.main(["init", str(tmp_path / "new"), "--country", country]) == exits.OK
+    assert f'currency = "{want}"' in (tmp_path / "new" / "factory.toml").read_text()

@@ -153,7 +153,7 @@ def engine(settings: Settings) -> list[Check]:
             )
         ]
     if report.exit_code != 0:
-        said = f"a run of `true` ended as {report.cause}: {report.message}"
+        said = f"a run of `true` ended as {report.cause} with exit code {report.exit_code}: {report.message}"
         return [fault("engine", said, "mend what the message names, and look again")]
     return [
         ok("engine", f"a run of `true` took {took_ms} ms, {'sandboxed' if isolated else 'WITHOUT a sandbox'}")

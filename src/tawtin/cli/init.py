@@ -69,7 +69,7 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--country", default="MA", metavar="CC", help="two letters of ISO 3166-1 (default: MA)")
     verb.add_argument("--operator", default="", help="the legal entity that runs it")
     verb.add_argument(
-        "--currency", default="MAD", metavar="CCC", help="three letters of ISO 4217 (default: MAD)"
+        "--currency", metavar="CCC", help="three letters of ISO 4217 (default: the country's own)"
     )
     verb.add_argument(
         "--cpu-hour", type=int, default=0, metavar="N", help="price of a processor hour, minor units"
@@ -124,8 +124,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from tawtin.spec.codes import COUNTRIES, CURRENCIES
+
+    if arguments.country not in COUNTRIES:
+        raise exits.Fault(
+            f"--country: `{arguments.country}` is not understood", hint="write it like --country MA"
+        )
+    if arguments.currency is None and arguments.country not in CURRENCIES:
+        raise exits.Fault(f"the money of `{arguments.country}` is not known here", hint="add --currency CCC")
+    arguments.currency = arguments.currency or CURRENCIES[arguments.country]
     for flag, value, pattern, like in (
-        ("--country", arguments.country, "[A-Z]{2}", "MA"),
         ("--currency", arguments.currency, "[A-Z]{3}", "MAD"),
         ("--declare-gpus", arguments.declare_gpus or "X:1", r"[A-Za-z0-9_.-]+:[1-9]\d?", "H100:4"),
     ):

@@ -35,3 +35,19 @@ EXPONENTS: Final[dict[str, int]] = {
     **dict.fromkeys(_THREE_DIGITS.split(), 3),
 }
 """ISO 4217 code -> digits after the point."""
+
+_COUNTRIES_OF: Final = {
+    "AOA": "AO", "AUD": "AU", "BIF": "BI", "BRL": "BR", "BWP": "BW", "CAD": "CA", "CDF": "CD", "CHF": "CH", "CNY": "CN",
+    "CVE": "CV", "DJF": "DJ", "DKK": "DK", "DZD": "DZ", "EGP": "EG", "ERN": "ER", "ETB": "ET",
+    "EUR": "AT BE BG CY DE EE ES FI FR GR HR IE IT LT LU LV MT NL PT SI SK", "GBP": "GB", "GHS": "GH", "GMD": "GM",
+    "GNF": "GN", "INR": "IN", "JPY": "JP", "KES": "KE", "KMF": "KM", "LRD": "LR", "LSL": "LS", "LYD": "LY",
+    "MAD": "EH MA", "MGA": "MG", "MRU": "MR", "MUR": "MU", "MWK": "MW", "MZN": "MZ", "NAD": "NA", "NGN": "NG",
+    "NOK": "NO", "PLN": "PL", "RWF": "RW", "SAR": "SA", "SCR": "SC", "SDG": "SD", "SEK": "SE", "SGD": "SG",
+    "SLE": "SL", "SOS": "SO", "SSP": "SS", "STN": "ST", "SZL": "SZ", "TND": "TN", "TRY": "TR", "TZS": "TZ",
+    "UGX": "UG", "USD": "US", "AED": "AE", "XAF": "CF CG CM GA GQ TD", "XOF": "BF BJ CI GW ML NE SN TG", "ZAR": "ZA",
+    "ZMW": "ZM", "ZWG": "ZW",
+}  # fmt: skip
+CURRENCIES: Final = {
+    country: currency for currency, countries in _COUNTRIES_OF.items() for country in countries.split()
+}
+"""ISO 3166-1 code -> ISO 4217 code of the money that a price list there is written in; not every country is here."""
