@@ -23,7 +23,7 @@ from typing import Final
 
 from tawtin.core import meter, reserve
 from tawtin.core.feasible import DemandClass, Option
-from tawtin.core.pack import Place, Reserved, Room
+from tawtin.core.pack import ALWAYS, Place, Reserved, Room
 from tawtin.core.preempt import Ousters
 from tawtin.core.queues import Groups, Key
 from tawtin.core.seats import Held
@@ -31,7 +31,7 @@ from tawtin.core.share import Holding, share
 from tawtin.core.state import State, stop_grace_ms
 from tawtin.core.survey import Survey
 from tawtin.model.reasons import Cause
-from tawtin.model.resources import NodeHealth, Placement
+from tawtin.model.resources import NodeHealth, Placement, Shape
 from tawtin.model.tenant import Quota, Tenant
 from tawtin.model.workload import Workload
 
@@ -73,9 +73,22 @@ class Decision:
     """What explanations found out already about the state after this pass; kept here so that they share it."""
 
 
-def decide(state: State, now_ms: int, *, also: tuple[Workload, ...] = ()) -> Decision:
-    """Decide once. `also` are workloads that are not in the state and are taken to wait too (a dry run)."""
-    return _Pass(state, now_ms, also).run()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """Room that a peer was promised for a moment: one rank of `shape` on each of these nodes."""
+
+    shape: Shape
+    nodes: tuple[str, ...]
+
+
+def decide(
+    state: State, now_ms: int, *, also: tuple[Workload, ...] = (), promised: tuple[Promise, ...] = ()
+) -> Decision:
+    """Decide once. `also` are workloads that are not in the state and are taken to wait too (a dry run).
+
+    Nothing is placed on what is `promised`, except for those whom it was promised to, who are placed by their commit.
+    """
+    return _Pass(state, now_ms, also, promised).run()
 
 
 class Purse:
@@ -124,10 +137,14 @@ def is_broke(state: State, tenant: Tenant, now_ms: int) -> bool:
 class _Pass:
     """The working memory of one pass."""
 
-    def __init__(self, state: State, now_ms: int, also: tuple[Workload, ...]) -> None:
+    def __init__(
+        self, state: State, now_ms: int, also: tuple[Workload, ...], promised: tuple[Promise, ...]
+    ) -> None:
         self.state = state
         self.now_ms = now_ms
         self.room = Room([state.seats[name] for name in state.node_names])
+        for promise in promised:
+            self._promise(promise)
         self.purses: dict[str, Purse] = {}
         self.placements: list[Placement] = []
         self.stops: list[Stop] = []
@@ -169,6 +186,13 @@ class _Pass:
         )
 
     # --- stock ----------------------------------------------------------------------------------------------------
+
+    def _promise(self, promise: Promise) -> None:
+        option = Option(promise.shape, len(promise.nodes), self.state.site)
+        for name in promise.nodes:
+            place = self.room.places.get(name)
+            if place is not None and place.has_room(option):
+                self.room.take(place, option, "", ALWAYS)
 
     def _line_up(self, also: tuple[Workload, ...]) -> dict[int, dict[str, Groups]]:
         """Workloads that wait outside of the lines: their pause is over, or they are only supposed."""

@@ -167,19 +167,9 @@ def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
         _fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch + 1}")
     if run.tenant != workload.tenant or run.state is not RunState.PLACED or run.stop is not None:
         _fail(f"run `{run.id}` is not a new run of its workload")
-    if len({slot.node for slot in run.slots}) != workload.spec.demand.nodes or len(run.slots) != (
-        workload.spec.demand.nodes
-    ):
-        _fail(
-            f"run `{run.id}` has {len(run.slots)} slots, not one on each of {workload.spec.demand.nodes} nodes"
-        )
     if run.shape not in workload.spec.demand.options:
         _fail(f"run `{run.id}` has a shape that its workload did not ask for")
-    for slot in run.slots:
-        seat = state.seats.get(slot.node)
-        why = seat.misfit(run.shape, slot) if seat is not None else "there is no such node"
-        if why:
-            _fail(f"run `{run.id}` cannot be on `{slot.node}`: {why}")
+    _check_place(state, run, workload.spec.demand.nodes)
     state.dequeue(workload)
     placed = replace(workload, phase=Phase.PLACED, epoch=run.epoch, version=workload.version + 1)
     state.runs[run.id] = run
@@ -187,6 +177,20 @@ def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
     state.changed["run", run.id] = run
     _change(state, placed)
     state.hold(run, placed)
+
+
+def _check_place(state: State, run: Run, nodes: int) -> None:
+    if run.factory:
+        if run.slots or run.nodes != nodes:
+            _fail(f"run `{run.id}` takes {run.nodes} nodes of `{run.factory}`, not {nodes}")
+        return
+    if len({slot.node for slot in run.slots}) != nodes or len(run.slots) != nodes or run.nodes:
+        _fail(f"run `{run.id}` has {len(run.slots)} slots, not one on each of {nodes} nodes")
+    for slot in run.slots:
+        seat = state.seats.get(slot.node)
+        why = seat.misfit(run.shape, slot) if seat is not None else "there is no such node"
+        if why:
+            _fail(f"run `{run.id}` cannot be on `{slot.node}`: {why}")
 
 
 def _run_started(state: State, event: RunStarted, _at_ms: int) -> None:
@@ -253,6 +257,8 @@ def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, sp
         phase = Phase.SUCCEEDED if good else Phase.FAILED
     elif event.outcome is Outcome.CANCELLED or workload.cancel:
         phase = Phase.CANCELLED
+    elif workload.guest:
+        phase = Phase.FAILED  # what comes next is for its home to say
     else:
         count = workload.interruptions + 1
         pause = 0

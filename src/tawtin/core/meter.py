@@ -27,7 +27,7 @@ def burn(rate: Rate, shape: Shape, nodes: int) -> int:
 def cost_minor(usage: Usage, run: Run) -> int:
     """What `usage` of `run` costs at the run's rate, in minor units, rounded half up once."""
     gpus = usage.gpu_ms * 1000 * run.rate.minor_per_gpu_hour
-    cpus = run.shape.cpus_milli * len(run.slots) * usage.wall_ms * run.rate.minor_per_cpu_hour
+    cpus = run.shape.cpus_milli * (len(run.slots) or run.nodes) * usage.wall_ms * run.rate.minor_per_cpu_hour
     return round_half_up(gpus + cpus)
 
 

@@ -72,6 +72,8 @@ class State:
         """Live runs with a stop order: when they are expected to be gone."""
         self.levels: dict[int, int] = {}
         """How many live runs there are of each `Held.level`."""
+        self.away: dict[str, int] = {}
+        """Live runs that a peer runs: when they are expected to end."""
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -152,14 +154,11 @@ class State:
     def hold(self, run: Run, workload: Workload) -> None:
         """Count a live run in."""
         end_ms = expected_end_ms(run, workload, self.site)
-        level = level_of(run, workload)
-        self.levels[level] = self.levels.get(level, 0) + 1
-        for slot in run.slots:
-            seat = self.seats.get(slot.node)
-            if seat is None:
-                seat = self.seats[slot.node] = Seat(slot.node)
-            seat.take(Held(run.id, run.shape, slot, end_ms=end_ms, level=level, placed_ms=run.placed_ms))
-        nodes = len(run.slots)
+        if run.factory:
+            self.away[run.id] = end_ms
+        else:
+            self._seat(run, workload, end_ms)
+        nodes = workload.spec.demand.nodes
         holding = self.holdings.setdefault(run.tenant, Holding())
         holding.gpus += nodes * run.shape.gpus
         holding.cpus += nodes * run.shape.cpus_milli
@@ -173,14 +172,8 @@ class State:
 
     def release(self, run: Run) -> None:
         """Count a live run out."""
-        held = self.seats[run.slots[0].node].held[run.id]
-        level, end_ms = held.level, held.end_ms
-        for slot in run.slots:
-            seat = self.seats[slot.node]
-            seat.drop(run.id, self.nodes.get(slot.node))
-            if slot.node not in self.nodes and not seat.held:
-                del self.seats[slot.node]
-        nodes = len(run.slots)
+        end_ms = self.away.pop(run.id) if run.factory else self._unseat(run)
+        nodes = self.workloads[run.workload].spec.demand.nodes
         holding = self.holdings[run.tenant]
         holding.gpus -= nodes * run.shape.gpus
         holding.cpus -= nodes * run.shape.cpus_milli
@@ -192,20 +185,17 @@ class State:
         del holding.ends[bisect_left(holding.ends, (end_ms, run.id))]
         self.unlawful_runs.pop(run.id, None)
         self.stopping.pop(run.id, None)
-        self._leave_level(level)
 
     def refresh_run(self, run: Run, workload: Workload) -> None:
         """A live run changed its state or got a stop order: count its end anew."""
         end_ms = expected_end_ms(run, workload, self.site)
-        level = level_of(run, workload)
-        held = self.seats[run.slots[0].node].held[run.id]
         ends = self.holdings[run.tenant].ends
-        del ends[bisect_left(ends, (held.end_ms, run.id))]
+        if run.factory:
+            known_ms, self.away[run.id] = self.away[run.id], end_ms
+        else:
+            known_ms = self._reseat(run, workload, end_ms)
+        del ends[bisect_left(ends, (known_ms, run.id))]
         insort(ends, (end_ms, run.id))
-        self._leave_level(held.level)
-        self.levels[level] = self.levels.get(level, 0) + 1
-        for slot in run.slots:
-            self.seats[slot.node].judge(run.id, end_ms=end_ms, level=level)
         self._index_run(run, workload, end_ms)
 
     def put_node(self, node: Node) -> None:
@@ -286,6 +276,35 @@ class State:
             self.unlawful_runs.pop(run_id, None)
         else:
             self.unlawful_runs[run_id] = None
+
+    def _seat(self, run: Run, workload: Workload, end_ms: int) -> None:
+        level = level_of(run, workload)
+        self.levels[level] = self.levels.get(level, 0) + 1
+        for slot in run.slots:
+            seat = self.seats.get(slot.node)
+            if seat is None:
+                seat = self.seats[slot.node] = Seat(slot.node)
+            seat.take(Held(run.id, run.shape, slot, end_ms=end_ms, level=level, placed_ms=run.placed_ms))
+
+    def _unseat(self, run: Run) -> int:
+        held = self.seats[run.slots[0].node].held[run.id]
+        for slot in run.slots:
+            seat = self.seats[slot.node]
+            seat.drop(run.id, self.nodes.get(slot.node))
+            if slot.node not in self.nodes and not seat.held:
+                del self.seats[slot.node]
+        self._leave_level(held.level)
+        return held.end_ms
+
+    def _reseat(self, run: Run, workload: Workload, end_ms: int) -> int:
+        """Return when it was expected to end before."""
+        held, level = self.seats[run.slots[0].node].held[run.id], level_of(run, workload)
+        known_ms = held.end_ms
+        self._leave_level(held.level)
+        self.levels[level] = self.levels.get(level, 0) + 1
+        for slot in run.slots:
+            self.seats[slot.node].judge(run.id, end_ms=end_ms, level=level)
+        return known_ms
 
     def _leave_level(self, level: int) -> None:
         self.levels[level] -= 1

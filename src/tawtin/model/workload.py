@@ -141,6 +141,8 @@ class Workload(Record, frozen=True, kw_only=True):
     retry_of: str = ""
     submitted_by: str = ""
     """The id of the key that submitted it."""
+    guest: str = ""
+    """The name of the peer that it belongs to, if it is one run of a workload of another factory; see `Guest`."""
     submitted_ms: int
     phase: Phase = Phase.QUEUED
     epoch: int = 0
@@ -212,8 +214,13 @@ class Run(Record, frozen=True, kw_only=True):
     workload: str
     tenant: str
     epoch: int
+    factory: str = ""
+    """The name of the peer that runs it; empty for this factory."""
     shape: Shape
-    slots: tuple[Slot, ...]
+    slots: tuple[Slot, ...] = ()
+    """Where it is, one for each node; none if a peer runs it."""
+    nodes: int = 0
+    """How many nodes of a peer it takes; 0 if it is here."""
     rate: Rate
     """The price that was in force when it was placed."""
     placed_ms: int
