@@ -83,7 +83,7 @@ def test_rows_give_the_same_state_with_a_run_that_is_away(factory: Factory):
 @pytest.mark.parametrize("nodes", [0, 2])
 def test_a_peers_run_has_as_many_nodes_as_asked_for(factory: Factory, nodes: int):
     workload = factory.submit("wl-1", spec(gpus=4))
-    with pytest.raises(FoldError, match="takes . nodes of `nairobi`, not 1"):
+    with pytest.raises(FoldError, match=r"takes \d nodes of `nairobi`, not 1"):
         factory.tell(RunPlaced(run=away(workload, nodes=nodes)))
 
 
