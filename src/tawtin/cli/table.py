@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "key": ("tenants", "create, list and revoke keys"),
     "quota": ("tenants", "show and set what a tenant may hold"),
     "usage": ("usage", "show what tenants used, and its price"),
+    "localisation": ("usage", "show which share was used at home, on the continent, outside"),
     "artifacts": ("artifacts", "list, fetch, upload and drop artifacts"),
     "version": ("misc", "print the version of this command and of the factory"),
     "completion": ("misc", "print a completion script for a shell"),

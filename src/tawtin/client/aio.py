@@ -191,6 +191,7 @@ class AsyncClient:
     capacity = _call(calls.capacity)
     set_node_health = _call(calls.set_node_health)
     usage = _call(calls.usage)
+    localisation = _call(calls.localisation)
     events = _call(calls.events)
     tenants = _call(calls.tenants)
     tenant = _call(calls.tenant)

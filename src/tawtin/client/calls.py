@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EventPage,
         Explanation,
         KeyView,
+        Localised,
         NewKey,
         Page,
         PlanView,
@@ -239,6 +240,16 @@ def usage(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[
     """What ended runs used, by tenant and month."""
     return Call(
         "GET", "/usage", _items(lambda: _of("tenant").Account), query={"tenant": tenant, "month": month}
+    )
+
+
+def localisation(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[Localised, ...]]:
+    """Which share of what ended runs used was used at home, on the continent, outside."""
+    return Call(
+        "GET",
+        "/localisation",
+        _items(lambda: _views().Localised),
+        query={"tenant": tenant, "month": month},
     )
 
 

@@ -36,7 +36,7 @@ from tawtin.model.idempotency import Remembered
 from tawtin.model.ids import run_id
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
-from tawtin.model.tenant import Account, ApiKey, Tenant
+from tawtin.model.tenant import Account, ApiKey, Spent, Tenant
 from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
 
 _NO_PAUSE_AFTER = (Cause.PREEMPTED, Cause.DRAINED)
@@ -295,6 +295,14 @@ def _charge(state: State, run: Run) -> None:
     gpu_ms = dict(old.gpu_ms)
     if usage.gpu_ms:
         gpu_ms[usage.gpu_model] = gpu_ms.get(usage.gpu_model, 0) + usage.gpu_ms
+    place = run.country or state.site.country
+    spent = old.places.get(place) or Spent()
+    here = Spent(
+        runs=spent.runs + 1,
+        gpu_ms=spent.gpu_ms + usage.gpu_ms,
+        cpu_ms=spent.cpu_ms + usage.cpu_ms,
+        bytes=spent.bytes + usage.bytes_in + usage.bytes_out,
+    )
     _put(
         state,
         replace(
@@ -307,6 +315,7 @@ def _charge(state: State, run: Run) -> None:
             bytes_out=old.bytes_out + usage.bytes_out,
             energy_mj=old.energy_mj + (usage.energy_mj or 0),
             cost_minor=old.cost_minor + run.cost_minor,
+            places={**old.places, place: here},
             version=old.version + 1,
         ),
     )

@@ -84,6 +84,17 @@ class ApiKey(Record, frozen=True, kw_only=True):
     version: int = 1
 
 
+class Spent(Record, frozen=True, kw_only=True):
+    """What runs in one country used."""
+
+    runs: int = 0
+    gpu_ms: int = 0
+    """Of all models."""
+    cpu_ms: int = 0
+    bytes: int = 0
+    """In and out."""
+
+
 class Account(Record, frozen=True, kw_only=True):
     """What a tenant used in one calendar month (UTC), from ended runs."""
 
@@ -99,4 +110,6 @@ class Account(Record, frozen=True, kw_only=True):
     bytes_out: int = 0
     energy_mj: int = 0
     cost_minor: int = 0
+    places: dict[str, Spent] = {}
+    """By the country (ISO 3166-1 alpha-2) that they ran in."""
     version: int = 1

@@ -230,3 +230,28 @@ class LogEnd(Record, frozen=True, kw_only=True):
 
     phase: str
     exit_code: int | None = None
+
+
+class Share(Record, frozen=True, kw_only=True):
+    """One resource: how much of it was used in each ring, and the shares in basis points."""
+
+    home: int = 0
+    continent: int = 0
+    outside: int = 0
+    home_bp: int = 0
+    continent_bp: int = 0
+    outside_bp: int = 0
+
+
+class Localised(Record, frozen=True, kw_only=True):
+    """The rate of one tenant, or of all together (`tenant` is empty), in one month."""
+
+    tenant: str = ""
+    month: str
+    country: str
+    """Home: the tenant's own country, or that of the factory."""
+    gpu_ms: Share
+    cpu_ms: Share
+    bytes: Share
+    """In and out of runs."""
+    runs: Share

@@ -216,6 +216,8 @@ class Run(Record, frozen=True, kw_only=True):
     epoch: int
     factory: str = ""
     """The name of the peer that runs it; empty for this factory."""
+    country: str = ""
+    """Where the peer says that it is, ISO 3166-1 alpha-2; empty for this factory's own."""
     shape: Shape
     slots: tuple[Slot, ...] = ()
     """Where it is, one for each node; none if a peer runs it."""

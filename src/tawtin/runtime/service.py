@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tawtin.core.localisation import rates
 from tawtin.model.artifact import Artifact, FileEntry, Manifest, encode_manifest, manifest_id
 from tawtin.model.events import (
     ArtifactDropped,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tawtin.model.events import Entry, Event
     from tawtin.model.resources import Node, NodeHealth
+    from tawtin.model.views import Localised
 
 MANIFEST_BYTES_MAX: Final = 64 << 20
 
@@ -237,6 +239,14 @@ class Service(Workloads):
             for _, account in sorted(self.state.accounts.items())
             if (not about or account.tenant == about) and (month is None or account.month == month)
         )
+
+    async def localisation(
+        self, actor: Actor, *, tenant: str | None = None, month: str | None = None
+    ) -> tuple[Localised, ...]:
+        """Which share of that was used at home, by tenant and calendar month; an admin sees the sum over all too."""
+        accounts = await self.usage(actor, tenant=tenant, month=month)
+        found = rates(accounts, {}, self.site.country)
+        return tuple(each for each in found if each.tenant or (actor.admin and tenant is None))
 
     # --- artifacts ----------------------------------------------------------------------------------------------
 

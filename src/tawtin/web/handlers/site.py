@@ -57,6 +57,13 @@ async def usage(exchange: Exchange) -> Answer:
     return answer(Items(items=accounts))
 
 
+async def localisation(exchange: Exchange) -> Answer:
+    """Show which share of what ended runs used was used at home, on the continent, outside."""
+    query: UsageFilter = exchange.query
+    found = await exchange.service.localisation(exchange.actor, tenant=query.tenant, month=query.month)
+    return answer(Items(items=found))
+
+
 async def list_events(exchange: Exchange) -> Answer:
     """List entries of the log, oldest first: all for an admin, else those about the caller's own tenant.
 
