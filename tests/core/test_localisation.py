@@ -79,7 +79,7 @@ def test_runs_here_and_away_are_counted_where_they_ran():
     )
 )
 def test_shares_always_add_up(months: list[dict[str, int]]):
-    accounts = [account(f"t{at}", **places) for at, places in enumerate(months)]
+    accounts = [account(f"t{at}", "2026-11", **places) for at, places in enumerate(months)]
     for each in rates(accounts, {}, "MA"):
         share = each.gpu_ms
         total = share.home_bp + share.continent_bp + share.outside_bp
