@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tawtin.core import meter, residency
+from tawtin.core import meter
 from tawtin.core.decide import Decision, Reservation, Stop
 from tawtin.core.feasible import duration_ms, duration_step, pool_of
 from tawtin.core.state import State, expected_end_ms, stop_grace_ms
@@ -164,7 +164,7 @@ class Oracle:
         state = self.state
         for run in sorted(state.runs.values(), key=lambda each: each.id):
             workload = state.workloads[run.workload]
-            said = residency.verdict(workload.spec, state.tenants[run.tenant], state.site)
+            said = state.judge.verdict(workload.spec, state.tenants[run.tenant], state.site, self.now)
             if not said.allowed and run.stop is None:
                 self.stop(run, Cause.RESIDENCY)
         for name in sorted(state.nodes):
@@ -183,7 +183,8 @@ class Oracle:
         spec = workload.spec
         if workload.phase is not Phase.QUEUED or workload.not_before_ms > self.now:
             return False
-        if not residency.verdict(spec, self.state.tenants[workload.tenant], self.state.site).allowed:
+        tenant = self.state.tenants[workload.tenant]
+        if not self.state.judge.verdict(spec, tenant, self.state.site, self.now).allowed:
             return False
         spent = spec.budget_minor is not None and workload.spent_minor >= spec.budget_minor
         return not (spent and any(self.priced(shape) for shape in spec.demand.options))

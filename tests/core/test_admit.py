@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from tawtin.core.admit import Submission, admit
-from tawtin.core.residency import verdict
+from tawtin.core.residency import Judge
 from tawtin.core.state import State
 from tawtin.model.events import SubmissionRefused, TenantPut, WorkloadsSubmitted
 from tawtin.model.reasons import Refusal
@@ -55,7 +55,8 @@ def refusal(state: State, wanted: WorkloadSpec, site: Site = SITE) -> Refusal | 
 def test_residency_the_owner_only_narrows_and_what_is_not_understood_is_refused(
     mine: Residency, tenants: Residency, country: str, want: bool
 ):
-    said = verdict(spec(residency=mine), replace(PLAIN, residency=tenants), replace(SITE, country=country))
+    tenant = replace(PLAIN, residency=tenants)
+    said = Judge().verdict(spec(residency=mine), tenant, replace(SITE, country=country), 0)
     assert said.allowed is want
     assert said.rule
     assert said.sentence
@@ -74,7 +75,7 @@ def test_residency_is_looked_at_before_a_workload_is_accepted_and_again_before_i
 def test_an_accepted_submission_says_which_rule_allows_it(factory: Factory):
     event = admit(factory.state, SITE, submission(spec()), 7)
     assert isinstance(event, WorkloadsSubmitted)
-    assert event.verdict == "owner: neither the workload nor the tenant `lab` keeps it out of MA"
+    assert event.verdict == "public: public data may be at casablanca: no country here has a rule against it"
     [workload] = event.workloads
     assert (workload.submitted_ms, workload.queued_ms, workload.epoch) == (7, 7, 0)
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tawtin.core.localisation import AFRICA, WHOLE, Ring, rates, ring_of
+from tawtin.model.codes import COUNTRIES
 from tawtin.model.events import RunPlaced
 from tawtin.model.tenant import Account, Spent
 from tawtin.model.views import Share
 from tawtin.model.workload import Usage
-from tawtin.spec.codes import COUNTRIES
 from tests.core.building import HOUR_MS, Factory, spec
 from tests.core.test_away import away
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
-from tawtin.core import admit as admitting
 from tawtin.core import decide as deciding
 from tawtin.core import fold as folding
 from tawtin.core.admit import Submission
 from tawtin.core.decide import Decision
-from tawtin.core.residency import Verdict
+from tawtin.core.residency import Judge
 from tawtin.core.seats import Held, Seat
 from tawtin.core.state import State
 from tawtin.model.events import CancelAsked, Event, RunEnded, RunPlaced, SubmissionRefused
 from tawtin.model.resources import Node, Placement
+from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
 from tawtin.model.workload import Phase, Run, Workload
 from tawtin.ports import Report, RunOrder
@@ -50,7 +50,7 @@ def caught(parts: Parts | None = None) -> Invariant:
 
 
 def _always(answer: object) -> Callable[..., object]:
-    def say(*_: object) -> object:
+    def say(*_: object, **__: object) -> object:
         return answer
 
     return say
@@ -61,7 +61,7 @@ def _always(answer: object) -> Callable[..., object]:
 
 def test_residency_notices_an_admission_that_ignores_deny(monkeypatch: Patch):
     said = Verdict(allowed=True, rule="none", sentence="everything may be anywhere")
-    monkeypatch.setattr(admitting, "verdict", _always(said))
+    monkeypatch.setattr(Judge, "verdict", _always(said))
     assert caught() is Invariant.RESIDENCY
 
 

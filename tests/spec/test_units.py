@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tawtin.spec.codes import COUNTRIES, EXPONENTS
+from tawtin.model.codes import COUNTRIES, EXPONENTS
 from tawtin.spec.units import (
     CPU_CLASSES_MILLI,
     MEMORY_CLASSES_MIB,

@@ -15,6 +15,7 @@ import msgspec
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.model.base import Record
 from tawtin.model.money import Minor
+from tawtin.model.rules import Facts
 from tawtin.runtime.live import LiveSettings
 from tawtin.web.settings import WebSettings
 
@@ -36,6 +37,8 @@ class FactorySettings(Record, frozen=True, kw_only=True):
     """The legal entity that runs it."""
     currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "MAD"
     """ISO 4217; prices and budgets are in its minor units."""
+    facts: Facts = Facts()
+    """What residency rules may ask about the operator, its own word unless `attested` names who vouches for it."""
 
 
 class OwnerSettings(Record, frozen=True, kw_only=True):
@@ -65,6 +68,13 @@ class StoreSettings(Record, frozen=True, kw_only=True):
     """`sqlite:///path` or `postgresql://...`; empty is `journal.db` in the data folder."""
     artifacts: str = ""
     """`file:///path` or `s3://bucket/prefix`; empty is `artifacts` in the data folder."""
+
+
+class RulesSettings(Record, frozen=True, kw_only=True):
+    """`[rules]`: where residency rules come from."""
+
+    folder: str = ""
+    """A folder of rule packs, relative to this file, that replace those of the same country; empty for none."""
 
 
 class TelemetrySettings(Record, frozen=True, kw_only=True):
@@ -100,6 +110,7 @@ class Settings(Record, frozen=True, kw_only=True):
     owner: OwnerSettings = OwnerSettings()
     prices: PriceSettings = PriceSettings()
     policy: PolicySettings = PolicySettings()
+    rules: RulesSettings = RulesSettings()
     store: StoreSettings = StoreSettings()
     api: WebSettings = WebSettings()
     pace: LiveSettings = LiveSettings()
@@ -131,7 +142,10 @@ def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settin
         msg = f"{file}{_line(text, str(error))}: {_plain(str(error))}"
         raise SettingsError(msg) from error
     data = (file.parent / settings.data).resolve()
-    return msgspec.structs.replace(settings, data=str(data))
+    rules = settings.rules
+    if rules.folder:
+        rules = RulesSettings(folder=str((file.parent / rules.folder).resolve()))
+    return msgspec.structs.replace(settings, data=str(data), rules=rules)
 
 
 def _override(table: dict[str, Any], name: str, value: str) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tawtin.core.residency import Judge
 from tawtin.engines.local.engine import LocalEngine
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
+from tawtin.rules.load import load_packs
 from tawtin.runtime.service import Service
 from tawtin.runtime.system import SystemClock, SystemEntropy
 from tawtin.store.artifacts import BlobArtifacts
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from tawtin.bootstrap.settings import Settings
     from tawtin.ports import Journal
 
+log = logging.getLogger("tawtin.bootstrap")
 OWNER_KEY = "owner.key"
 ADDRESS = "address.json"
 
@@ -46,6 +50,7 @@ def site_of(settings: Settings) -> Site:
         name=settings.factory.name,
         country=settings.factory.country,
         operator=settings.factory.operator,
+        facts=settings.factory.facts,
         currency=settings.factory.currency,
         minor_per_gpu_hour=settings.prices.gpu_hour,
         minor_per_cpu_hour=settings.prices.cpu_hour,
@@ -54,6 +59,16 @@ def site_of(settings: Settings) -> Site:
         backoff_ms_max=settings.policy.backoff_ms_max,
         run_guess_ms=settings.policy.run_guess_ms,
     )
+
+
+def judge_of(settings: Settings) -> Judge:
+    """Who says where a workload may be: the packs that ship, and the operator's own."""
+    found = load_packs(Path(settings.rules.folder) if settings.rules.folder else None)
+    for each in found.broken:
+        log.error(
+            "rule pack of %s: %s; what it touches is refused", each.country or "no known country", each.why
+        )
+    return Judge(found.packs, found.broken)
 
 
 def prepare_data(settings: Settings) -> Path:
@@ -71,6 +86,7 @@ def open_service(settings: Settings, journal: Journal) -> Service:
     engine = LocalEngine(msgspec.structs.replace(settings.local, root=root), BlobArtifacts(blobs))
     return Service(
         site=site_of(settings),
+        judge=judge_of(settings),
         journal=journal,
         engine=engine,
         blobs=blobs,

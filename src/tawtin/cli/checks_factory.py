@@ -304,6 +304,29 @@ def _digest(record: Record | None) -> bytes:
     )
 
 
+def rules(settings: Settings) -> list[Check]:
+    """Whether the residency rules can be used, and give the answers that they say they give."""
+    import time
+
+    from tawtin.core.residency import Judge, trial
+    from tawtin.rules.load import load_packs
+
+    found = load_packs(Path(settings.rules.folder) if settings.rules.folder else None)
+    checks = [
+        fault("rules", each.why, "mend the pack; until then everything that it touches is refused")
+        for each in found.broken
+    ]
+    judge = Judge(found.packs, found.broken)
+    now_ms = time.time_ns() // 1_000_000
+    wrong = [f"{pack.country}: {said}" for pack in found.packs for said in trial(judge, pack, now_ms)]
+    if wrong:
+        checks.append(fault("rules", "; ".join(wrong[:SHOWN]), "tawtin rules check"))
+    if not checks:
+        cases = sum(len(pack.cases) for pack in found.packs)
+        checks.append(ok("rules", f"{len(found.packs)} packs, {cases} cases pass; no legal advice"))
+    return checks
+
+
 def listening(settings: Settings) -> list[Check]:
     """Whether the factory is up and answers."""
     address = target.read_address(str(Path(settings.data, "address.json")))
@@ -331,5 +354,13 @@ def listening(settings: Settings) -> list[Check]:
     ]
 
 
-CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (secrets, passage, port, journal, engine, listening)
+CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (
+    secrets,
+    passage,
+    port,
+    rules,
+    journal,
+    engine,
+    listening,
+)
 """Checks of one factory's folder."""

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from tawtin.spec.codes import COUNTRIES, CURRENCIES
+    from tawtin.model.codes import COUNTRIES, CURRENCIES
 
     if arguments.country not in COUNTRIES:
         raise exits.Fault(

@@ -47,6 +47,25 @@ def _configure_tenant(verb: argparse.ArgumentParser) -> None:
     change.add_argument("id")
     _about(change)
     change.set_defaults(call=tenant_set)
+    grant = parser.sub(actions, "authorise", "record a document that residency rules ask for")
+    parser.example(
+        grant,
+        "tawtin tenant authorise lab --kind cndp_f118_authorisation --number T-218 --covers KE --expires 2027-06-30",
+        "tawtin tenant authorise lab --kind cndp_f118_authorisation --revoke  # it counts no more",
+    )
+    grant.add_argument("id")
+    grant.add_argument(
+        "--kind", required=True, dest="document", help="as rules name it: tawtin rules show CC"
+    )
+    grant.add_argument("--number", help="its number or reference")
+    grant.add_argument("--covers", metavar="CC,CC", help="countries that it covers; else all")
+    grant.add_argument(
+        "--expires", metavar="DATE", help="first day on which it counts no more, such as 2027-06-30"
+    )
+    grant.add_argument(
+        "--revoke", action="store_true", help="forget all of this kind, or that with the number"
+    )
+    grant.set_defaults(call=tenant_authorise)
     for name, summary, call in (
         ("list", "list tenants", tenant_list),
         ("show", "show one tenant", tenant_show),
@@ -65,6 +84,10 @@ def _configure_tenant(verb: argparse.ArgumentParser) -> None:
 def _about(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--name", help="for people")
     verb.add_argument("--kind", choices=KINDS, help="what the law sees in it")
+    verb.add_argument("--country", metavar="CC", help="where it is established; else the factory's country")
+    verb.add_argument(
+        "--sectors", metavar="S,S", help="what rules bind it as, such as financial; empty lifts that"
+    )
     verb.add_argument(
         "--network", action=argparse.BooleanOptionalAction, help="whether its work may ask for the network"
     )
@@ -134,9 +157,11 @@ def _configure_quota(verb: argparse.ArgumentParser) -> None:
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in ("name", "kind", "network"):
+    for field in ("name", "kind", "country", "network"):
         if getattr(arguments, field) is not None:
             found[field] = getattr(arguments, field)
+    if arguments.sectors is not None:
+        found["sectors"] = [each.strip() for each in arguments.sectors.split(",") if each.strip()]
     residency = {name: _countries(name, getattr(arguments, name)) for name in ("allow", "deny")}
     narrowed = {name: value for name, value in residency.items() if value is not None}
     return {**found, "residency": narrowed} if narrowed else found
@@ -198,6 +223,42 @@ def _patch(arguments: argparse.Namespace, tenant: str, changes: dict[str, Any]) 
         return _show(client.change_tenant(tenant, changes, if_match=version), arguments)
 
 
+def tenant_authorise(arguments: argparse.Namespace) -> int:
+    """Record or forget a document."""
+    import msgspec
+
+    if not arguments.revoke and not arguments.number:
+        raise exits.Fault("a document needs its number", hint="add --number, or --revoke to forget it")
+    covers = _countries("covers", arguments.covers) or ["*"]
+    with session.connect(arguments) as client:
+        tenant = client.tenant(arguments.id)
+        others = [
+            each
+            for each in tenant.authorisations
+            if each.kind != arguments.document or (arguments.number and each.number != arguments.number)
+        ]
+        if arguments.revoke and len(others) == len(tenant.authorisations):
+            raise exits.Fault(f"`{arguments.id}` has no `{arguments.document}` to forget", exits.NOT_FOUND)
+        given: list[Any] = [msgspec.to_builtins(each) for each in others]
+        if not arguments.revoke:
+            given.append(
+                {"kind": arguments.document, "number": arguments.number, "covers": covers}
+                | ({"expires_ms": _day_ms(arguments.expires)} if arguments.expires else {})
+            )
+        changes = {"authorisations": given}
+        return _show(client.change_tenant(arguments.id, changes, if_match=tenant.version), arguments)
+
+
+def _day_ms(text: str) -> int:
+    """The first moment of a day, UTC."""
+    import calendar
+
+    try:
+        return calendar.timegm(time.strptime(text, "%Y-%m-%d")) * 1000
+    except ValueError:
+        raise exits.Fault(f"--expires: `{text}` is no date", hint="write it like 2027-06-30") from None
+
+
 def tenant_close(arguments: argparse.Namespace) -> int:
     """Close."""
     return _patch(arguments, arguments.id, {"closed": True})
@@ -247,6 +308,11 @@ def _show(tenant: Tenant, arguments: argparse.Namespace, further: str = "") -> i
     allow, deny = tenant.residency.allow, tenant.residency.deny
     if allow or deny:
         print(f"residency: only {', '.join(allow) or 'where rules allow'}; never {', '.join(deny) or '-'}")
+    if tenant.country or tenant.sectors:
+        print(f"law:       {tenant.country or 'as the factory'}; {', '.join(tenant.sectors) or 'no sector'}")
+    for each in tenant.authorisations:
+        until = f" until {output.moment(each.expires_ms)}" if each.expires_ms is not None else ""
+        print(f"document:  {each.kind} {output.clean(each.number)} for {', '.join(each.covers)}{until}")
     print("\n".join(_quota_lines(tenant.quota)))
     if further:
         print(further)

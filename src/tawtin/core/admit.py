@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tawtin.core.residency import Verdict, verdict
 from tawtin.core.state import State
 from tawtin.model.base import Record
 from tawtin.model.events import SubmissionRefused, WorkloadsSubmitted
 from tawtin.model.reasons import Refusal
+from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
 from tawtin.model.workload import ArrayRef, Workload, WorkloadSpec
@@ -41,7 +41,7 @@ def admit(
     """
     tenant = state.tenants[submission.tenant]
     spec = submission.spec
-    said = verdict(spec, tenant, site)
+    said = state.judge.verdict(spec, tenant, site, now_ms)
     refused = _refusal(state, site, tenant, submission, said)
     if refused is not None:
         token, sentence = refused

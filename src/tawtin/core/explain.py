@@ -16,7 +16,6 @@ from tawtin.core.decide import Decision, Purse, Reservation, decide, is_broke
 from tawtin.core.feasible import DemandClass, Option
 from tawtin.core.pack import Reserved
 from tawtin.core.queues import Parked
-from tawtin.core.residency import verdict
 from tawtin.core.state import State
 from tawtin.core.survey import Survey
 from tawtin.model.events import SubmissionRefused
@@ -48,7 +47,7 @@ def preview(state: State, site: Site, submission: Submission, now_ms: int) -> Pl
     For an array it is the plan of its first workload. Raises KeyError for an unknown tenant.
     """
     tenant = state.tenants[submission.tenant]
-    said = verdict(submission.spec, tenant, site)
+    said = state.judge.verdict(submission.spec, tenant, site, now_ms)
     event = admit(state, site, _first_of(submission), now_ms)
     first = submission.spec.demand.options[0]
     rate = site.rate(first.gpu_model if first.gpus else "")
@@ -97,7 +96,7 @@ def _plan(
         warnings.append("the GPUs here are declared by the operator, not real")
     if not site.isolated:
         warnings.append("this factory has no sandbox")
-    said = verdict(spec, state.tenants[workload.tenant], site)
+    said = state.judge.verdict(spec, state.tenants[workload.tenant], site, now_ms)
     waiting = None if placement is not None else _Why(state, decision, workload, now_ms, supposed=True).view()
     return PlanView(
         lawful=said.allowed,
@@ -149,7 +148,7 @@ class _Why:
         )
 
     def _unlawful(self) -> WaitingView | None:
-        said = verdict(self.workload.spec, self.tenant, self.state.site)
+        said = self.state.judge.verdict(self.workload.spec, self.tenant, self.state.site, self.now_ms)
         if said.allowed:
             return None
         return self._say(Waiting.NO_LAWFUL_FACTORY, said.sentence, rule=said.rule)

@@ -30,6 +30,7 @@ from tawtin.model.events import (
     StopOrdered,
     SubmissionRefused,
     TenantPut,
+    VerdictsLapsed,
     WorkloadsSubmitted,
 )
 from tawtin.model.idempotency import Remembered
@@ -59,6 +60,8 @@ def fold(state: State, entry: Entry) -> None:
     state.time_ms = entry.at_ms
     if state.queues.delayed:
         state.release_due(entry.at_ms)
+    if state.lapsed(entry.at_ms):
+        state.judge_lapsed(entry.at_ms)
 
 
 # --- tenants, keys, nodes, artifacts --------------------------------------------------------------------------------
@@ -67,8 +70,17 @@ def fold(state: State, entry: Entry) -> None:
 def _tenant_put(state: State, event: TenantPut, _at_ms: int) -> None:
     old = state.tenants.get(event.tenant.id)
     _put(state, event.tenant)
-    if old is not None and old.residency != event.tenant.residency:
+    if old is not None and _asked_of(old) != _asked_of(event.tenant):
         state.judge_again(event.tenant)
+
+
+def _asked_of(tenant: Tenant) -> tuple[object, ...]:
+    """What verdicts depend on."""
+    return tenant.residency, tenant.kind, tenant.country, tenant.sectors, tenant.authorisations
+
+
+def _verdicts_lapsed(_state: State, _event: VerdictsLapsed, _at_ms: int) -> None:
+    """Time alone does it; see `fold`."""
 
 
 def _key_put(state: State, event: KeyPut, _at_ms: int) -> None:
@@ -427,4 +439,5 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     RunEnded: _run_ended,
     ArtifactKept: _artifact_kept,
     ArtifactDropped: _artifact_dropped,
+    VerdictsLapsed: _verdicts_lapsed,
 }

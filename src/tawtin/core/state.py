@@ -16,6 +16,7 @@ import msgspec
 from tawtin.core import feasible, meter, residency
 from tawtin.core.feasible import DemandClass, options_of
 from tawtin.core.queues import Parked, Queues
+from tawtin.core.residency import Judge
 from tawtin.core.seats import LEAVING, PROTECTED, Held, Seat
 from tawtin.core.share import Holding, Totals
 from tawtin.model.artifact import Artifact
@@ -38,9 +39,12 @@ class State:
     final and `runs` those that are not done; `run_of` gives a placed workload's run.
     """
 
-    def __init__(self, site: Site) -> None:
-        """An empty factory; `site` gives prices, pauses and guesses, and does not change until a restart."""
+    def __init__(self, site: Site, judge: Judge | None = None) -> None:
+        """An empty factory. `site` gives prices, pauses and guesses, `judge` the residency rules; both stay the same
+        until a restart. Without rules there is public data alone.
+        """  # noqa: D205 - one sentence after the other
         self.site = site
+        self.judge = judge or Judge()
         self.seq = 0
         self.time_ms = 0
         self.tenants: dict[str, Tenant] = {}
@@ -66,6 +70,9 @@ class State:
         self.queues = Queues()
         self.classes: dict[Demand, dict[int, DemandClass]] = {}
         """By demand and duration step."""
+        self.lapses: list[tuple[int, str]] = []
+        """Sorted (time, workload): after that time the verdict on a workload that may be where it is has to be given
+        anew, as an authorisation or a rule ends."""
         self.unlawful_runs: dict[str, None] = {}
         """Live runs that may no longer be here."""
         self.stopping: dict[str, int] = {}
@@ -136,11 +143,11 @@ class State:
             self.classes.setdefault(found.demand, {})[found.step] = found
         return found
 
-    def enqueue(self, workload: Workload) -> None:
-        """Let a queued workload wait."""
+    def enqueue(self, workload: Workload, now_ms: int | None = None) -> None:
+        """Let a queued workload wait; `now_ms` is later than the last entry where that matters to the rules."""
         demand_class = self.class_for(workload)
         demand_class.members += 1
-        self.queues.add(workload, demand_class, self._parked(workload, demand_class))
+        self.queues.add(workload, demand_class, self._parked(workload, demand_class, now_ms))
 
     def dequeue(self, workload: Workload) -> None:
         """Take a queued workload out."""
@@ -219,13 +226,29 @@ class State:
             del self.seats[name]
 
     def judge_again(self, tenant: Tenant) -> None:
-        """A tenant's own residency changed: look at all that it has here."""
+        """What rules ask about a tenant changed: look at all that it has here."""
         for workload in [each for each in self.workloads.values() if each.tenant == tenant.id]:
-            if workload.phase is Phase.QUEUED:
-                self.dequeue(workload)
-                self.enqueue(workload)
-            else:
-                self._judge_run(self.run_of[workload.id], workload)
+            self._judge_workload(workload)
+
+    def lapsed(self, now_ms: int) -> bool:
+        """Whether some verdict has to be given anew by now."""
+        return bool(self.lapses) and self.lapses[0][0] <= now_ms
+
+    def judge_lapsed(self, now_ms: int) -> None:
+        """Give those verdicts anew."""
+        end = bisect_left(self.lapses, (now_ms + 1, ""))
+        due, self.lapses[:end] = dict.fromkeys(each for _, each in self.lapses[:end]), []
+        for workload_id in due:
+            workload = self.workloads.get(workload_id)
+            if workload is not None:
+                self._judge_workload(workload, now_ms)
+
+    def _judge_workload(self, workload: Workload, now_ms: int | None = None) -> None:
+        if workload.phase is Phase.QUEUED:
+            self._leave_class(self.queues.remove(workload))
+            self.enqueue(workload, now_ms)
+        else:
+            self._judge_run(self.run_of[workload.id], workload, now_ms)
 
     def unfinished(self, tenant: str, sign: int) -> None:
         """Count a workload of `tenant` in (1) or out (-1)."""
@@ -242,15 +265,23 @@ class State:
 
     # --- within ---------------------------------------------------------------------------------------------------
 
-    def lawful(self, workload: Workload) -> bool:
-        """Whether the workload may be here now."""
+    def lawful(self, workload: Workload, now_ms: int | None = None) -> bool:
+        """Whether the workload may be here now; notes when that has to be asked again."""
         tenant = self.tenants[workload.tenant]
         if self._placeable and residency.unrestricted(workload.spec, tenant):
             return True
-        return residency.verdict(workload.spec, tenant, self.site).allowed
+        said = self.judge.verdict(
+            workload.spec, tenant, self.site, self.time_ms if now_ms is None else now_ms
+        )
+        if said.not_after_ms is not None:
+            lapse = (said.not_after_ms, workload.id)
+            at = bisect_left(self.lapses, lapse)
+            if self.lapses[at : at + 1] != [lapse]:
+                self.lapses.insert(at, lapse)
+        return said.allowed
 
-    def _parked(self, workload: Workload, demand_class: DemandClass) -> Parked | None:
-        if not self.lawful(workload):
+    def _parked(self, workload: Workload, demand_class: DemandClass, now_ms: int | None) -> Parked | None:
+        if not self.lawful(workload, now_ms):
             return Parked.UNLAWFUL
         budget = workload.spec.budget_minor
         if budget is not None and workload.spent_minor >= budget:
@@ -271,8 +302,8 @@ class State:
         if run.stop is not None:
             self.stopping[run.id] = end_ms
 
-    def _judge_run(self, run_id: str, workload: Workload) -> None:
-        if self.lawful(workload):
+    def _judge_run(self, run_id: str, workload: Workload, now_ms: int | None = None) -> None:
+        if self.lawful(workload, now_ms):
             self.unlawful_runs.pop(run_id, None)
         else:
             self.unlawful_runs[run_id] = None

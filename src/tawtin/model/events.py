@@ -125,6 +125,10 @@ class ArtifactDropped(_Event, tag=True, frozen=True, kw_only=True):
     by: str = ""
 
 
+class VerdictsLapsed(_Event, tag=True, frozen=True, kw_only=True):
+    """An authorisation or a rule ended, so that the verdicts that depended on it are given anew."""
+
+
 Event = (
     TenantPut
     | KeyPut
@@ -140,6 +144,7 @@ Event = (
     | RunEnded
     | ArtifactKept
     | ArtifactDropped
+    | VerdictsLapsed
 )
 
 

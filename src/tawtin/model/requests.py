@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from tawtin.model.artifact import Digest, Manifest
 from tawtin.model.base import Record
 from tawtin.model.resources import NodeHealth
+from tawtin.model.rules import Authorisation
 from tawtin.model.tenant import Quota, Scope, TenantKind
 from tawtin.model.workload import Phase, Residency
 
@@ -20,6 +21,10 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
+Country = Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?$")]
+Sector = Literal["civil_registration", "education", "financial", "health", "telecom"]
+
+
 # --- bodies ----------------------------------------------------------------------------------------------------------
 
 
@@ -29,6 +34,10 @@ class TenantNew(Record, frozen=True, kw_only=True):
     id: TenantId
     name: Label = ""
     kind: TenantKind = TenantKind.PRIVATE
+    country: Country = ""
+    """ISO 3166-1 alpha-2; empty is the factory's own country."""
+    sectors: tuple[Sector, ...] = ()
+    authorisations: Annotated[tuple[Authorisation, ...], msgspec.Meta(max_length=1000)] = ()
     network: bool = False
     residency: Residency = Residency()
     quota: Quota = Quota()
@@ -39,6 +48,10 @@ class TenantChange(Record, frozen=True, kw_only=True):
 
     name: Label = ""
     kind: TenantKind = TenantKind.PRIVATE
+    country: Country = ""
+    """ISO 3166-1 alpha-2; empty is the factory's own country."""
+    sectors: tuple[Sector, ...] = ()
+    authorisations: Annotated[tuple[Authorisation, ...], msgspec.Meta(max_length=1000)] = ()
     network: bool = False
     residency: Residency = Residency()
     quota: Quota = Quota()

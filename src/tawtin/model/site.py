@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tawtin.model.base import Record
 from tawtin.model.money import Minor, Rate
+from tawtin.model.rules import Facts
 from tawtin.model.workload import WorkloadType
 
 
@@ -14,6 +15,8 @@ class Site(Record, frozen=True, kw_only=True):
     country: str
     """ISO 3166-1 alpha-2."""
     operator: str = ""
+    facts: Facts = Facts()
+    """What residency rules may ask about it and its operator."""
     currency: str = "MAD"
     minor_per_gpu_hour: dict[str, Minor] = {}
     """By GPU model; the model `*` prices every other one."""

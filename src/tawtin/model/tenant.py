@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from tawtin.model.base import Record
+from tawtin.model.rules import Authorisation
 from tawtin.model.workload import Residency
 
 Limit = Annotated[int, msgspec.Meta(ge=0)] | None
@@ -45,6 +46,12 @@ class Tenant(Record, frozen=True, kw_only=True):
     id: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     name: str = ""
     kind: TenantKind = TenantKind.PRIVATE
+    country: str = ""
+    """ISO 3166-1 alpha-2: where it is established; empty for the factory's own country."""
+    sectors: tuple[str, ...] = ()
+    """What rules bind it as, besides its kind: `financial`, `telecom`, `civil_registration`."""
+    authorisations: tuple[Authorisation, ...] = ()
+    """Documents that rules may ask for. An operator records them; a tenant cannot grant itself one."""
     owner: bool = False
     """The factory's own tenant; without a sandbox, the only one that may run work."""
     number: int = 0

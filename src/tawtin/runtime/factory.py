@@ -28,6 +28,7 @@ from tawtin.model.events import (
     RunPlaced,
     RunStarted,
     StopOrdered,
+    VerdictsLapsed,
     WorkloadsSubmitted,
 )
 from tawtin.model.ids import run_id, workload_of
@@ -225,6 +226,8 @@ class Factory:
     def tick(self) -> Decision:
         """Decide once on the present state, and stage what was decided."""
         self.moved = False
+        if self.state.lapsed(self.now_ms()):
+            self.stage(VerdictsLapsed())
         decision = decide(self.state, self.now_ms())
         for stop in decision.stops:
             self.stage(StopOrdered(run=stop.run, cause=stop.cause, for_workload=stop.for_workload))

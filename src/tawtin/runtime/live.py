@@ -23,6 +23,7 @@ from tawtin.runtime.rows import decode, idempotency_time, load
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from tawtin.core.residency import Judge
     from tawtin.core.state import State
     from tawtin.model.idempotency import Remembered
     from tawtin.model.site import Site
@@ -83,9 +84,11 @@ class Live:
         clock: Clock,
         entropy: Entropy,
         settings: LiveSettings | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """Wire the parts; nothing happens before `start`."""
         self.site = site
+        self.judge = judge
         self.journal = journal
         self.engine = engine
         self.clock = clock
@@ -146,7 +149,7 @@ class Live:
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
-        state = await loop.run_in_executor(self._commit_thread, load, self.journal, self.site)
+        state = await loop.run_in_executor(self._commit_thread, load, self.journal, self.site, self.judge)
         self.factory = Factory(self.site, state, self.clock, meter_ms=self.settings.meter_ms)
 
     async def stop(self) -> None:

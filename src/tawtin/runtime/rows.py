@@ -19,6 +19,7 @@ from tawtin.ports import Row
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tawtin.core.residency import Judge
     from tawtin.model.base import Record
     from tawtin.model.site import Site
     from tawtin.ports import Journal
@@ -94,9 +95,9 @@ def idempotency_time(at_ms: int) -> str:
     return f"{at_ms:015d}"
 
 
-def load(journal: Journal, site: Site) -> State:
+def load(journal: Journal, site: Site, judge: Judge | None = None) -> State:
     """Return the state that the journal holds, ready to fold the next entry."""
-    state = State(site)
+    state = State(site, judge)
     size = journal.head().size
     if size:
         last = decode_entry(journal.events(size - 1, 1)[0])
@@ -109,9 +110,9 @@ def load(journal: Journal, site: Site) -> State:
     return state
 
 
-def replay(journal: Journal, site: Site, *, page: int = 1000) -> State:
+def replay(journal: Journal, site: Site, judge: Judge | None = None, *, page: int = 1000) -> State:
     """Return the state that the events alone give, from the first one on. For checks, not for starting."""
-    state = State(site)
+    state = State(site, judge)
     size = journal.head().size
     for start in range(0, size, page):
         for body in journal.events(start, page):

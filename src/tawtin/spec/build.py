@@ -10,6 +10,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from tawtin.model.codes import COUNTRIES, COUNTRY_HINTS
+from tawtin.model.rules import DATA_CLASSES
 from tawtin.model.workload import (
     Checkpoint,
     Data,
@@ -20,9 +22,8 @@ from tawtin.model.workload import (
     WorkloadSpec,
     WorkloadType,
 )
-from tawtin.spec.codes import COUNTRIES, COUNTRY_HINTS
 from tawtin.spec.errors import Problems, shown
-from tawtin.spec.fields import DATA_CLASSES, ENV_NAME, LABEL_NAME, SIGNALS
+from tawtin.spec.fields import ENV_NAME, LABEL_NAME, SIGNALS
 from tawtin.spec.job import Job, Parsed
 from tawtin.spec.kinds import MAP_MAX
 from tawtin.spec.paths import ARTIFACT, filled, inside, nested, source, target

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
+from tawtin.model.rules import DATA_CLASSES
 from tawtin.spec.kinds import (
     Boolean,
     Choice,
@@ -28,18 +29,6 @@ from tawtin.spec.tree import Node
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_./-]{0,126}[A-Za-z0-9])?")
 SIGNALS: Final = ("SIGUSR1", "SIGUSR2", "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCONT")
-DATA_CLASSES: Final = (
-    "public",
-    "internal",
-    "personal",
-    "sensitive",
-    "subscriber",
-    "financial",
-    "government",
-    "government_sensitive",
-    "government_sensitive_system",
-    "government_classified",
-)
 
 _PLACE: Final = (
     "a factory is one site and no cloud; remove it, and say which countries may run the work in `residency`"
@@ -316,7 +305,7 @@ JOB: Final = Fields(
         "data": Field(
             Fields(
                 {
-                    "class": Field(OneOf(DATA_CLASSES), "The class of the data; `public` without it."),
+                    "class": Field(OneOf(tuple(DATA_CLASSES)), "The class of the data; `public` without it."),
                     "origin": Field(
                         Text("a country's code"), "Country whose law the data is under (ISO 3166-1 alpha-2)."
                     ),

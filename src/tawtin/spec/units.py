@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from tawtin.spec.codes import EXPONENTS
+from tawtin.model.codes import EXPONENTS
 from tawtin.spec.errors import shown
 
 DURATION_MS_MAX: Final = 10 * 366 * 86_400_000

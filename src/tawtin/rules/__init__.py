@@ -1,0 +1,1 @@
+"""Residency rule packs: reading them. What they mean is in `core.residency`."""
