@@ -27,6 +27,7 @@ LIMIT_S = 1800
 TITLES = {
     "api": "Durable submissions through REST",
     "decide": "Deciding",
+    "verdicts": "Verdicts",
     "journal": "The journal",
     "jobs": "Jobs from submission to their end",
     "cli": "The command line",

@@ -21,9 +21,13 @@ BY_COUNTRY = {pack.country: pack for pack in LOADED.packs}
 FIVE = ("ZA", "MA", "EG", "KE", "NG")
 
 
+def all_packs() -> Judge:
+    return Judge(LOADED.packs, LOADED.broken)
+
+
 @pytest.fixture
 def judge() -> Judge:
-    return Judge(LOADED.packs, LOADED.broken)
+    return all_packs()
 
 
 def ask(
