@@ -38,6 +38,21 @@ class Entropy(Protocol):
         ...
 
 
+class Signer(Protocol):
+    """A factory's identity: what it signs with, and how it checks the signatures of others. Deterministic (Ed25519)."""
+
+    key: str
+    """Its public key, base64."""
+
+    def sign(self, body: bytes) -> str:
+        """The signature over `body`, base64."""
+        ...
+
+    def verify(self, key: str, body: bytes, signature: str) -> bool:
+        """Whether `signature` is that of `key` over `body`. Never raises."""
+        ...
+
+
 # --- journal ---------------------------------------------------------------------------------------------------------
 
 
@@ -58,7 +73,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The record as canonical JSON; empty bytes delete the row."""
 
 
-KINDS: Final = ("meta", "tenant", "key", "node", "account", "artifact", "idempotency", "workload", "run")
+KINDS: Final = (
+    "meta", "tenant", "key", "node", "peer", "account", "artifact", "idempotency", "workload", "run", "guest",
+)  # fmt: skip
 """The kinds of rows, in the order in which they are loaded at start: what others refer to comes first."""
 
 

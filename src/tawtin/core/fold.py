@@ -7,23 +7,26 @@ journal kept, without their history; both ways give equal states.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec.structs import replace
 
 from tawtin.core import meter
+from tawtin.core.keep import FoldError, fail, keep, restore
 from tawtin.core.state import State
-from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
 from tawtin.model.events import (
     ArtifactDropped,
     ArtifactKept,
     CancelAsked,
     Entry,
+    GuestPut,
     KeyPut,
     NodePut,
     NodeRemoved,
+    PeerPut,
     RunEnded,
+    RunFenced,
     RunMetered,
     RunPlaced,
     RunStarted,
@@ -36,15 +39,11 @@ from tawtin.model.events import (
 from tawtin.model.idempotency import Remembered
 from tawtin.model.ids import run_id
 from tawtin.model.reasons import Cause
-from tawtin.model.resources import Node
-from tawtin.model.tenant import Account, ApiKey, Spent, Tenant
+from tawtin.model.roaming import GuestState
+from tawtin.model.tenant import Account, Spent, Tenant
 from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
 
 _NO_PAUSE_AFTER = (Cause.PREEMPTED, Cause.DRAINED)
-
-
-class FoldError(Exception):
-    """An event contradicts the state; nothing was changed."""
 
 
 def fold(state: State, entry: Entry) -> None:
@@ -85,7 +84,7 @@ def _verdicts_lapsed(_state: State, _event: VerdictsLapsed, _at_ms: int) -> None
 
 def _key_put(state: State, event: KeyPut, _at_ms: int) -> None:
     if event.key.tenant not in state.tenants:
-        _fail(f"key `{event.key.id}` is for the unknown tenant `{event.key.tenant}`")
+        fail(f"key `{event.key.id}` is for the unknown tenant `{event.key.tenant}`")
     _put(state, event.key)
 
 
@@ -95,20 +94,20 @@ def _node_put(state: State, event: NodePut, _at_ms: int) -> None:
 
 def _node_removed(state: State, event: NodeRemoved, _at_ms: int) -> None:
     if event.name not in state.nodes:
-        _fail(f"the unknown node `{event.name}` cannot leave")
+        fail(f"the unknown node `{event.name}` cannot leave")
     state.remove_node(event.name)
     state.changed["node", event.name] = None
 
 
 def _artifact_kept(state: State, event: ArtifactKept, _at_ms: int) -> None:
     if event.artifact.tenant not in state.tenants:
-        _fail(f"artifact `{event.artifact.id}` is for the unknown tenant `{event.artifact.tenant}`")
+        fail(f"artifact `{event.artifact.id}` is for the unknown tenant `{event.artifact.tenant}`")
     _put(state, event.artifact)
 
 
 def _artifact_dropped(state: State, event: ArtifactDropped, _at_ms: int) -> None:
     if (event.tenant, event.id) not in state.artifacts:
-        _fail(f"tenant `{event.tenant}` has no artifact `{event.id}` to give up")
+        fail(f"tenant `{event.tenant}` has no artifact `{event.id}` to give up")
     del state.artifacts[event.tenant, event.id]
     state.changed["artifact", f"{event.tenant}/{event.id}"] = None
 
@@ -124,11 +123,11 @@ def _workloads_submitted(state: State, event: WorkloadsSubmitted, at_ms: int) ->
     seen: dict[str, None] = {}
     for workload in event.workloads:
         if workload.id in state.workloads or workload.id in seen:
-            _fail(f"workload `{workload.id}` was submitted before")
+            fail(f"workload `{workload.id}` was submitted before")
         if workload.tenant not in state.tenants:
-            _fail(f"workload `{workload.id}` is of the unknown tenant `{workload.tenant}`")
+            fail(f"workload `{workload.id}` is of the unknown tenant `{workload.tenant}`")
         if workload.phase is not Phase.QUEUED or workload.epoch != 0 or workload.cancel:
-            _fail(f"workload `{workload.id}` is not new")
+            fail(f"workload `{workload.id}` is not new")
         seen[workload.id] = None
     for workload in event.workloads:
         _put(state, workload)
@@ -148,7 +147,7 @@ def _workloads_submitted(state: State, event: WorkloadsSubmitted, at_ms: int) ->
 def _cancel_asked(state: State, event: CancelAsked, at_ms: int) -> None:
     workload = state.workloads.get(event.workload)
     if workload is None:
-        _fail(f"workload `{event.workload}` is not live and cannot be cancelled")
+        fail(f"workload `{event.workload}` is not live and cannot be cancelled")
     if workload.phase is Phase.PLACED:
         if not workload.cancel:
             _change(state, replace(workload, cancel=True, version=workload.version + 1))
@@ -174,13 +173,13 @@ def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
     run = event.run
     workload = state.workloads.get(run.workload)
     if workload is None or workload.phase is not Phase.QUEUED or workload.cancel:
-        _fail(f"run `{run.id}` is of a workload that does not wait")
+        fail(f"run `{run.id}` is of a workload that does not wait")
     if run.epoch != workload.epoch + 1 or run.id != run_id(workload.id, run.epoch):
-        _fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch + 1}")
+        fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch + 1}")
     if run.tenant != workload.tenant or run.state is not RunState.PLACED or run.stop is not None:
-        _fail(f"run `{run.id}` is not a new run of its workload")
+        fail(f"run `{run.id}` is not a new run of its workload")
     if run.shape not in workload.spec.demand.options:
-        _fail(f"run `{run.id}` has a shape that its workload did not ask for")
+        fail(f"run `{run.id}` has a shape that its workload did not ask for")
     _check_place(state, run, workload.spec.demand.nodes)
     state.dequeue(workload)
     placed = replace(workload, phase=Phase.PLACED, epoch=run.epoch, version=workload.version + 1)
@@ -194,15 +193,15 @@ def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
 def _check_place(state: State, run: Run, nodes: int) -> None:
     if run.factory:
         if run.slots or run.nodes != nodes:
-            _fail(f"run `{run.id}` takes {run.nodes} nodes of `{run.factory}`, not {nodes}")
+            fail(f"run `{run.id}` takes {run.nodes} nodes of `{run.factory}`, not {nodes}")
         return
     if len({slot.node for slot in run.slots}) != nodes or len(run.slots) != nodes or run.nodes:
-        _fail(f"run `{run.id}` has {len(run.slots)} slots, not one on each of {nodes} nodes")
+        fail(f"run `{run.id}` has {len(run.slots)} slots, not one on each of {nodes} nodes")
     for slot in run.slots:
         seat = state.seats.get(slot.node)
         why = seat.misfit(run.shape, slot) if seat is not None else "there is no such node"
         if why:
-            _fail(f"run `{run.id}` cannot be on `{slot.node}`: {why}")
+            fail(f"run `{run.id}` cannot be on `{slot.node}`: {why}")
 
 
 def _run_started(state: State, event: RunStarted, _at_ms: int) -> None:
@@ -234,9 +233,21 @@ def _stop_ordered(state: State, event: StopOrdered, at_ms: int) -> None:
 def _run_ended(state: State, event: RunEnded, at_ms: int) -> None:
     run = _live_run(state, event.run)
     workload = state.workloads[run.workload]
+    if (run.roam is None) != (event.close is None):
+        fail(f"run `{run.id}` is {'no' if run.roam is None else 'a'} peer's, and its end says otherwise")
+    roam = run.roam
+    if roam is not None:
+        roam = replace(
+            roam,
+            close=event.close,
+            receipt=event.receipt,
+            countersignature=event.countersignature,
+            disputed=event.disputed,
+        )
     cost = meter.cost_minor(event.usage, run)
     done = replace(
         run,
+        roam=roam,
         state=RunState.DONE,
         started_ms=run.started_ms if run.started_ms is not None else event.started_ms,
         ended_ms=event.ended_ms,
@@ -259,6 +270,34 @@ def _run_ended(state: State, event: RunEnded, at_ms: int) -> None:
         state.enqueue(after)
     else:
         _finish(state, after)
+
+
+def _run_fenced(state: State, event: RunFenced, _at_ms: int) -> None:
+    run = event.run
+    if run.id in state.runs or run.state is not RunState.DONE or run.roam is None or run.roam.billed:
+        fail(f"run `{run.id}` is open or paid for, and its result cannot be kept aside")
+    state.changed["run", run.id] = run
+
+
+def _guest_put(state: State, event: GuestPut, _at_ms: int) -> None:
+    guest = event.guest
+    known = state.guests.get(guest.key)
+    if known is None and (guest.state is not GuestState.COMMITTED or guest.receipt is not None):
+        fail(f"guest `{guest.key}` is not new and not known")
+    if known is not None:
+        if _GUEST_STATES.index(guest.state) < _GUEST_STATES.index(known.state):
+            fail(f"guest `{guest.key}` goes back from {known.state} to {guest.state}")
+        if known.receipt is not None and guest.receipt != known.receipt:
+            fail(f"guest `{guest.key}` has its outcome already")
+    if (guest.receipt is None) != (guest.state is GuestState.COMMITTED):
+        fail(
+            f"guest `{guest.key}` is {guest.state} and has {'no' if guest.receipt is None else 'an'} outcome"
+        )
+    _put(state, guest)
+
+
+def _peer_put(state: State, event: PeerPut, _at_ms: int) -> None:
+    _put(state, event.peer)
 
 
 def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, spent: int) -> Workload:
@@ -336,64 +375,9 @@ def _charge(state: State, run: Run) -> None:
 # --- records --------------------------------------------------------------------------------------------------------
 
 
-def restore(state: State, record: Record) -> None:
-    """Put one live record back, at a start, in the order tenants, keys, nodes, accounts, artifacts, idempotency,
-    workloads, runs. Raises FoldError for a record that belongs to nothing.
-    """  # noqa: D205 - one sentence
-    if isinstance(record, Workload):
-        if record.tenant not in state.tenants:
-            _fail(f"workload `{record.id}` is of the unknown tenant `{record.tenant}`")
-        _keep_workload(state, record)
-    elif isinstance(record, Run):
-        workload = state.workloads.get(record.workload)
-        if workload is None or workload.phase is not Phase.PLACED or workload.epoch != record.epoch:
-            _fail(f"run `{record.id}` is of a workload that is not placed under its epoch")
-        state.runs[record.id] = record
-        state.run_of[workload.id] = record.id
-        state.hold(record, workload)
-    else:
-        _keep(state, record)
-
-
 def _put(state: State, record: Record) -> None:
     """Keep a record that is new or replaces an older one, and say that it changed."""
-    state.changed[_keep(state, record)] = record
-
-
-def _keep(state: State, record: Record) -> tuple[str, str]:
-    """Keep a record; return its kind and id."""
-    match record:
-        case Workload():
-            _keep_workload(state, record)
-            return "workload", record.id
-        case Tenant():
-            state.tenants[record.id] = record
-            return "tenant", record.id
-        case ApiKey():
-            state.keys[record.id] = record
-            return "key", record.id
-        case Node():
-            state.put_node(record)
-            return "node", record.name
-        case Account():
-            state.accounts[record.tenant, record.month] = record
-            return "account", f"{record.tenant}/{record.month}"
-        case Artifact():
-            state.artifacts[record.tenant, record.id] = record
-            return "artifact", f"{record.tenant}/{record.id}"
-        case Remembered():
-            state.remember(record)
-            return "idempotency", f"{record.tenant}/{record.key}"
-        case _:
-            msg = f"a {type(record).__name__} is no record of the state"
-            raise FoldError(msg)
-
-
-def _keep_workload(state: State, workload: Workload) -> None:
-    state.workloads[workload.id] = workload
-    state.unfinished(workload.tenant, 1)
-    if workload.phase is Phase.QUEUED:
-        state.enqueue(workload)
+    state.changed[keep(state, record)] = record
 
 
 def _change(state: State, workload: Workload) -> None:
@@ -416,14 +400,11 @@ def _finish(state: State, workload: Workload) -> None:
 def _live_run(state: State, run_name: str) -> Run:
     run = state.runs.get(run_name)
     if run is None:
-        _fail(f"run `{run_name}` is not live")
+        fail(f"run `{run_name}` is not live")
     return run
 
 
-def _fail(message: str) -> NoReturn:
-    raise FoldError(message)
-
-
+__all__ = ["FoldError", "fold", "restore"]
 _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     TenantPut: _tenant_put,
     KeyPut: _key_put,
@@ -440,4 +421,8 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     ArtifactKept: _artifact_kept,
     ArtifactDropped: _artifact_dropped,
     VerdictsLapsed: _verdicts_lapsed,
+    RunFenced: _run_fenced,
+    GuestPut: _guest_put,
+    PeerPut: _peer_put,
 }
+_GUEST_STATES = list(GuestState)

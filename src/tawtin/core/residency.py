@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from tawtin.model.rules import (
     ANYWHERE,
     COMMON,
@@ -32,14 +34,15 @@ from tawtin.model.rules import (
     Verdict,
 )
 from tawtin.model.site import Site
-from tawtin.model.tenant import Tenant
-from tawtin.model.workload import Residency, WorkloadSpec
+from tawtin.model.tenant import Tenant, TenantKind
+from tawtin.model.workload import Owner, Residency, WorkloadSpec
 
 PUBLIC: Final = "public"
 CLASSIFIED: Final = "government_classified"
 """Where no rule speaks of it, it may be nowhere, not even at home."""
 _COUNTRY_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _REMEMBERED_MAX: Final = 100_000
+_KINDS: Final = frozenset(each.value for each in TenantKind)
 _BINDING: Final = (Standing.IN_FORCE, Standing.POLICY)
 
 
@@ -360,6 +363,17 @@ def unrestricted(spec: WorkloadSpec, tenant: Tenant) -> bool:
     """Whether nobody says anything about places: the common case, told without making a verdict."""
     wish, wide = spec.residency, tenant.residency
     return spec.data.data_class == PUBLIC and not (wish.allow or wish.deny or wide.allow or wide.deny)
+
+
+def stand_in(tenant: Tenant, owner: Owner) -> Tenant:
+    """The owner of a guest as the rules see it: what its home says of it, under the tenant that the peer has here."""
+    return replace(
+        tenant,
+        kind=TenantKind(owner.kind) if owner.kind in _KINDS else TenantKind.VITAL_INFRASTRUCTURE,
+        country=owner.country,
+        sectors=owner.sectors,
+        authorisations=owner.authorisations,
+    )
 
 
 def _by_owner(spec: WorkloadSpec, tenant: Tenant, site: Site) -> Verdict | None:

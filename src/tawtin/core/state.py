@@ -24,6 +24,8 @@ from tawtin.model.base import Record
 from tawtin.model.idempotency import Remembered
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, NodeHealth
+from tawtin.model.roaming import Guest, GuestState, Peer
+from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
 from tawtin.model.tenant import Account, ApiKey, Tenant
 from tawtin.model.workload import Phase, Run, Workload
@@ -57,6 +59,9 @@ class State:
         self.artifacts: dict[tuple[str, str], Artifact] = {}
         self.remembered: dict[tuple[str, str], Remembered] = {}
         """The latest `REMEMBERED_MAX`, oldest first."""
+        self.peers: dict[str, Peer] = {}
+        self.guests: dict[str, Guest] = {}
+        """By key; those that are not settled."""
         self.changed: dict[tuple[str, str], Record | None] = {}
         """By kind and id; None for what no longer exists."""
         self._placeable = residency.is_country(site.country)
@@ -79,6 +84,10 @@ class State:
         """Live runs with a stop order: when they are expected to be gone."""
         self.levels: dict[int, int] = {}
         """How many live runs there are of each `Held.level`."""
+        self.sites: dict[str, Site] = {}
+        """What rules ask about each peer."""
+        self.guest_of: dict[str, str] = {}
+        """Local workload -> key of its guest."""
         self.away: dict[str, int] = {}
         """Live runs that a peer runs: when they are expected to end."""
 
@@ -128,6 +137,8 @@ class State:
             ("run", self.runs),
             ("account", self.accounts),
             ("artifact", self.artifacts),
+            ("peer", self.peers),
+            ("guest", self.guests),
         )
         for kind, table in tables:
             for _, record in sorted(table.items(), key=lambda item: item[0]):
@@ -270,15 +281,45 @@ class State:
         tenant = self.tenants[workload.tenant]
         if self._placeable and residency.unrestricted(workload.spec, tenant):
             return True
-        said = self.judge.verdict(
-            workload.spec, tenant, self.site, self.time_ms if now_ms is None else now_ms
-        )
+        said = self.verdict(workload, self._site_of(workload), self.time_ms if now_ms is None else now_ms)
         if said.not_after_ms is not None:
             lapse = (said.not_after_ms, workload.id)
             at = bisect_left(self.lapses, lapse)
             if self.lapses[at : at + 1] != [lapse]:
                 self.lapses.insert(at, lapse)
         return said.allowed
+
+    def verdict(self, workload: Workload, site: Site, now_ms: int) -> Verdict:
+        """What the rules say of a workload of ours, or of a guest, at a site."""
+        tenant = self.tenants[workload.tenant]
+        if workload.owner is not None:
+            tenant = residency.stand_in(tenant, workload.owner)
+        return self.judge.verdict(workload.spec, tenant, site, now_ms, home=self.site.country)
+
+    def _site_of(self, workload: Workload) -> Site:
+        """Where it is, or would be placed by us."""
+        run = self.runs.get(self.run_of.get(workload.id, ""))
+        return self.sites[run.factory] if run is not None and run.factory in self.sites else self.site
+
+    def put_peer(self, peer: Peer) -> None:
+        """Add or replace a peer."""
+        self.peers[peer.name] = peer
+        self.sites[peer.name] = Site(
+            name=peer.name,
+            country=peer.country,
+            operator=peer.operator,
+            currency=peer.currency,
+            facts=peer.facts,
+        )
+
+    def put_guest(self, guest: Guest) -> None:
+        """Keep a guest until it is settled."""
+        if guest.state is GuestState.SETTLED:
+            self.guests.pop(guest.key, None)
+            self.guest_of.pop(guest.local, None)
+        else:
+            self.guests[guest.key] = guest
+            self.guest_of[guest.local] = guest.key
 
     def _parked(self, workload: Workload, demand_class: DemandClass, now_ms: int | None) -> Parked | None:
         if not self.lawful(workload, now_ms):

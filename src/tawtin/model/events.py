@@ -8,8 +8,9 @@ from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
 from tawtin.model.reasons import Cause, Refusal
 from tawtin.model.resources import Node
+from tawtin.model.roaming import Guest, Peer
 from tawtin.model.tenant import ApiKey, Tenant
-from tawtin.model.workload import Kept, Outcome, Run, Usage, Workload
+from tawtin.model.workload import CloseKind, Kept, Outcome, Run, SignedReceipt, Usage, Workload
 
 
 class _Event(Record, tag_field="event", frozen=True, kw_only=True):
@@ -109,6 +110,30 @@ class RunEnded(_Event, tag=True, frozen=True, kw_only=True):
     ended_ms: int
     usage: Usage
     outputs: tuple[Kept, ...] = ()
+    close: CloseKind | None = None
+    """How home closed the epoch of a run that a peer had."""
+    receipt: SignedReceipt | None = None
+    countersignature: str = ""
+    disputed: str = ""
+
+
+class RunFenced(_Event, tag=True, frozen=True, kw_only=True):
+    """A peer reported a result of an epoch that home had closed. It is kept aside, never used and never paid for."""
+
+    run: Run
+
+
+class GuestPut(_Event, tag=True, frozen=True, kw_only=True):
+    """What this factory keeps of a run that it has for a peer began, or changed."""
+
+    guest: Guest
+
+
+class PeerPut(_Event, tag=True, frozen=True, kw_only=True):
+    """A peer was added or changed."""
+
+    peer: Peer
+    by: str = ""
 
 
 class ArtifactKept(_Event, tag=True, frozen=True, kw_only=True):
@@ -145,6 +170,9 @@ Event = (
     | ArtifactKept
     | ArtifactDropped
     | VerdictsLapsed
+    | RunFenced
+    | GuestPut
+    | PeerPut
 )
 
 

@@ -99,5 +99,7 @@ class Cause(StrEnum):
     """It was cut off for so long that its lease is over at the peer as well; only with `on_partition: rerun`."""
     DECLARED_LOST = "DeclaredLost"
     """A person declared that the peer which ran it is gone."""
+    FENCED = "Fenced"
+    """Its home factory gave this attempt up, and starts the workload elsewhere or not at all."""
     PEER_ENDED = "PeerEnded"
     """The peer that ran it ended it for a reason of its own, such as a drain or a fault."""

@@ -11,6 +11,7 @@ from tawtin.model.base import Record
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Shape, Slot
+from tawtin.model.rules import Authorisation
 
 SANDBOX_HOME: Final = "/home/run"
 """A run's private home, as it sees it."""
@@ -129,6 +130,15 @@ class Phase(StrEnum):
         return self not in {Phase.QUEUED, Phase.PLACED}
 
 
+class Owner(Record, frozen=True, kw_only=True):
+    """What residency rules ask about the owner of a workload that a peer runs."""
+
+    kind: str = "private"
+    country: str = ""
+    sectors: tuple[str, ...] = ()
+    authorisations: Annotated[tuple[Authorisation, ...], msgspec.Meta(max_length=1000)] = ()
+
+
 class Workload(Record, frozen=True, kw_only=True):
     """What a tenant asked for, and how far it has come."""
 
@@ -143,6 +153,8 @@ class Workload(Record, frozen=True, kw_only=True):
     """The id of the key that submitted it."""
     guest: str = ""
     """The name of the peer that it belongs to, if it is one run of a workload of another factory; see `Guest`."""
+    owner: Owner | None = None
+    """Whose it is, where that is no tenant of this factory."""
     submitted_ms: int
     phase: Phase = Phase.QUEUED
     epoch: int = 0
@@ -207,6 +219,70 @@ class Usage(Record, frozen=True, kw_only=True):
     """Millijoules of its GPUs where the driver counts them, else unknown."""
 
 
+class CloseKind(StrEnum):
+    """How home closed an epoch that it had given to a peer."""
+
+    RELEASED = "released"
+    """The peer never took it on."""
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    EXPIRED = "expired"
+    """Its lease is over at the peer as well, by both clocks and their errors."""
+    LOST = "lost"
+    """A person declared so."""
+
+
+class Receipt(Record, frozen=True, kw_only=True):
+    """What a peer did and asks to be paid for. Home countersigns it, or disputes it."""
+
+    home: str
+    visited: str
+    workload: str
+    epoch: int
+    shape: Shape
+    nodes: int
+    rate: Rate
+    outcome: Outcome
+    cause: Cause
+    exit_code: int | None = None
+    message: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    started_ms: int | None = None
+    ended_ms: int
+    usage: Usage
+    cost_minor: int
+    outputs: Annotated[tuple[Kept, ...], msgspec.Meta(max_length=1000)] = ()
+
+
+class SignedReceipt(Record, frozen=True, kw_only=True):
+    """A receipt and the peer's signature over its canonical bytes."""
+
+    receipt: Receipt
+    signature: Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class Roam(Record, frozen=True, kw_only=True):
+    """What home keeps of an epoch that it gave to a peer: the lease, and how that ended."""
+
+    resv: str
+    mode: OnPartition
+    lease_ms: int = 0
+    wait_ms: int = 0
+    """How long home waits, by its own clock and after every renewal, before the lease is over at the peer; `rerun`."""
+    verdict_not_after_ms: int | None = None
+    close: CloseKind | None = None
+    receipt: SignedReceipt | None = None
+    countersignature: str = ""
+    """Ours under the receipt; empty if it was not accepted."""
+    disputed: str = ""
+    """Why not."""
+
+    @property
+    def billed(self) -> bool:
+        """Whether the tenant pays for it."""
+        return bool(self.countersignature)
+
+
 class Run(Record, frozen=True, kw_only=True):
     """One attempt at a workload, under one epoch."""
 
@@ -223,6 +299,8 @@ class Run(Record, frozen=True, kw_only=True):
     """Where it is, one for each node; none if a peer runs it."""
     nodes: int = 0
     """How many nodes of a peer it takes; 0 if it is here."""
+    roam: Roam | None = None
+    """The lease of a run that a peer has."""
     rate: Rate
     """The price that was in force when it was placed."""
     placed_ms: int

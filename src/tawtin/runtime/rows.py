@@ -12,6 +12,7 @@ from tawtin.model.artifact import Artifact
 from tawtin.model.events import decode_entry
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
+from tawtin.model.roaming import Guest, GuestState, Peer
 from tawtin.model.tenant import Account, ApiKey, Tenant
 from tawtin.model.workload import Run, RunState, Workload
 from tawtin.ports import Row
@@ -33,6 +34,8 @@ KINDS: Final[dict[str, type[Record]]] = {
     "idempotency": Remembered,
     "workload": Workload,
     "run": Run,
+    "peer": Peer,
+    "guest": Guest,
 }
 
 _encode = msgspec.json.Encoder().encode
@@ -73,6 +76,15 @@ def _row(kind: str, row_id: str, record: Record | None) -> Row:
             phase=record.state.value,
             parent=record.workload,
             live=record.state is not RunState.DONE,
+            body=body,
+        )
+    if isinstance(record, Guest):
+        return Row(
+            kind=kind,
+            id=row_id,
+            phase=record.state.value,
+            parent=record.home,
+            live=record.state is not GuestState.SETTLED,
             body=body,
         )
     if isinstance(record, ApiKey | Account | Artifact):

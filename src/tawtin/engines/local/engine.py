@@ -484,6 +484,8 @@ _NO_OUTPUTS: Final = frozenset(
         Cause.RESIDENCY,
         Cause.SUPERVISOR_LOST,
         Cause.HOST_RESTARTED,
+        Cause.LEASE_EXPIRED,
+        Cause.FENCED,
     )
 )
 """Runs that are only interrupted publish nothing; the workload runs again."""

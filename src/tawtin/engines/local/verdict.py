@@ -19,7 +19,15 @@ from tawtin.model.workload import Outcome, Usage
 from tawtin.ports import Report
 
 _INTERRUPTED = frozenset(
-    {Cause.PREEMPTED, Cause.DRAINED, Cause.RESIDENCY, Cause.SUPERVISOR_LOST, Cause.HOST_RESTARTED}
+    {
+        Cause.PREEMPTED,
+        Cause.DRAINED,
+        Cause.RESIDENCY,
+        Cause.SUPERVISOR_LOST,
+        Cause.HOST_RESTARTED,
+        Cause.LEASE_EXPIRED,
+        Cause.FENCED,
+    }
 )
 _NOTHING: UsageNow = {
     "wall_ms": 0, "cpu_ms": 0, "memory_peak_mib": 0, "disk_peak_mib": 0, "gpu_model": "", "gpu_ms": 0,

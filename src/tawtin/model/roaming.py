@@ -1,0 +1,333 @@
+"""What crosses between factories: peers, offers, the messages of the roaming handshake, and a visited factory's record.
+
+Home is the factory that owns a workload, visited is the one that runs it. Every message may be lost, repeated, late, or
+a lie; sender and recipient are those of the signed envelope that it came in. What is received is data from outside:
+sizes are bounded, unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+
+from tawtin.model.base import Record
+from tawtin.model.money import Minor, Rate
+from tawtin.model.resources import Demand, Shape
+from tawtin.model.rules import Facts
+from tawtin.model.workload import (
+    Data,
+    OnPartition,
+    Outcome,
+    Owner,
+    Receipt,
+    SignedReceipt,
+    Usage,
+    WorkloadSpec,
+)
+
+VERSION: Final = 1
+"""Of the messages; a factory refuses what it does not speak."""
+
+FactoryName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[^\x00-\x20/\x7f]+$")]
+WorkloadId = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}-[0-9a-z]{1,40}$")]
+Epoch = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+Nonce = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}(\.[0-9a-f]{1,16})?$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Signature = Annotated[str, msgspec.Meta(max_length=256)]
+Duration = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+Words = Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class PeerState(StrEnum):
+    """How far two factories know each other."""
+
+    INVITED = "invited"
+    """One of them has yet to compare the code."""
+    ACTIVE = "active"
+    LEAVING = "leaving"
+    """No new run goes there or comes from there; those that are there end in their time."""
+    LEFT = "left"
+    REVOKED = "revoked"
+    """Its key counts no more; nothing of it is heard."""
+
+
+class Terms(Record, frozen=True, kw_only=True):
+    """What two factories agreed on about leases. The larger error and the longer stop of both are taken."""
+
+    lease_ms: Duration = 60_000
+    ttl_ms: Duration = 10_000
+    """How long a reservation is held; at most a quarter of a lease."""
+    home_ppm: Annotated[int, msgspec.Meta(ge=0, le=500_000)] = 10_000
+    """Largest rate error of the home's clock, parts per million."""
+    visited_ppm: Annotated[int, msgspec.Meta(ge=0, le=500_000)] = 10_000
+    stop_ms: Duration = 15_000
+    """In this time the visited factory's engine certainly ends a process."""
+    renew_ms: Duration = 15_000
+    """Between heartbeats of a run without a lease (`wait`)."""
+
+
+class Lends(Record, frozen=True, kw_only=True):
+    """What this factory lends to one peer."""
+
+    gpus: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
+    """GPUs at one time by model; `*` for every other one."""
+    cpus_milli: Annotated[int, msgspec.Meta(ge=0)] = 0
+    currency: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{3})?$")] = ""
+    """What the prices for this peer are in; empty for the factory's own currency and prices."""
+    minor_per_gpu_hour: dict[str, Minor] = {}
+    minor_per_cpu_hour: Minor = 0
+
+
+class Peer(Record, frozen=True, kw_only=True):
+    """Another factory, as this one knows it."""
+
+    name: FactoryName
+    address: Words = ""
+    key: Words = ""
+    """Its public Ed25519 key, base64."""
+    revoked: tuple[Words, ...] = ()
+    """Keys that it had and that count no more."""
+    state: PeerState = PeerState.INVITED
+    country: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?$")] = ""
+    """Where it says that it is."""
+    operator: Words = ""
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+    facts: Facts = Facts()
+    """What it says of itself; `attested` holds only what an operator here has seen and entered."""
+    terms: Terms = Terms()
+    lends: Lends = Lends()
+    """What we lend it."""
+    added_ms: int = 0
+    version: int = 1
+
+
+class FreeNodes(Record, frozen=True, kw_only=True):
+    """Nodes with as much free, or more."""
+
+    gpu_model: Words = ""
+    gpus: int = 0
+    cpus_milli: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
+    nodes: int = 1
+
+
+class Offer(Record, frozen=True, kw_only=True):
+    """What a factory says that it has to lend. Hearsay: it decides again when it is asked."""
+
+    factory: FactoryName
+    country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")]
+    seq: int
+    made_ms: int
+    free: Annotated[tuple[FreeNodes, ...], msgspec.Meta(max_length=1000)] = ()
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+    minor_per_gpu_hour: dict[str, Minor] = {}
+    minor_per_cpu_hour: Minor = 0
+    wait_ms: Duration = 0
+    """How long a newcomer is expected to wait."""
+
+
+class StopReason(StrEnum):
+    """Why home wants an epoch ended."""
+
+    CANCELLED = "cancelled"
+    FENCED = "fenced"
+    RESIDENCY = "residency"
+
+
+class GuestState(StrEnum):
+    """How far a visited factory has come with an epoch; none goes back."""
+
+    COMMITTED = "committed"
+    """Recorded with its place. That it was started, the engine records before it starts it."""
+    DONE = "done"
+    """It has its one outcome."""
+    ACKED = "acked"
+    SETTLED = "settled"
+
+
+class Guest(Record, frozen=True, kw_only=True):
+    """One epoch of a peer's workload, as the visited factory keeps it."""
+
+    home: FactoryName
+    workload: WorkloadId
+    epoch: Epoch
+    resv: Nonce
+    mode: OnPartition
+    lease_ms: Duration = 0
+    verdict_not_after_ms: int | None = None
+    local: str
+    """The id of the workload that runs it here."""
+    state: GuestState = GuestState.COMMITTED
+    stop: StopReason | None = None
+    """What home asked for."""
+    receipt: SignedReceipt | None = None
+    """Ours, once it has an outcome; it never changes."""
+    countersignature: Signature = ""
+    disputed: Words = ""
+
+    @property
+    def key(self) -> str:
+        """Its name among the records."""
+        return guest_key(self.home, self.workload, self.epoch)
+
+
+def guest_key(home: str, workload: str, epoch: int) -> str:
+    """The name of an epoch's record at a visited factory."""
+    return f"{home}/{workload}.{epoch}"
+
+
+def guest_workload(home: str, workload: str, epoch: int) -> str:
+    """The id of the workload that runs an epoch at a visited factory: always the same for the same epoch."""
+    return f"gw-{hashlib.sha256(guest_key(home, workload, epoch).encode()).hexdigest()[:32]}"
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+class _Message(Record, tag_field="message", frozen=True, kw_only=True):
+    """Base of messages: each is about one epoch of one workload of its home."""
+
+    workload: WorkloadId
+    epoch: Epoch
+
+
+class Reserve(_Message, tag="reserve", frozen=True, kw_only=True):
+    """Home looks for a place."""
+
+    spec_digest: Digest
+    demand: Demand
+    mode: OnPartition
+    lease_ms: Duration
+    data: Data
+    """With its origin said."""
+    owner: Owner
+    network: bool = False
+    lasts_ms: int | None = None
+
+
+class Reserved(_Message, tag="reserved", frozen=True, kw_only=True):
+    """Visited holds room for a while."""
+
+    resv: Nonce
+    ttl_ms: Duration
+    shape: Shape
+    rate: Rate
+
+
+class Refused(_Message, tag="refused", frozen=True, kw_only=True):
+    """Visited holds none, and why."""
+
+    reason: Words
+    sentence: Words = ""
+
+
+class Commit(_Message, tag="commit", frozen=True, kw_only=True):
+    """Home has recorded where the epoch is; sent again until anything about it is heard."""
+
+    resv: Nonce
+    spec: WorkloadSpec
+    owner: Owner
+    shape: Shape
+    mode: OnPartition
+    lease_ms: Duration
+    rate: Rate
+    verdict_not_after_ms: int | None = None
+
+
+class Committed(_Message, tag="committed", frozen=True, kw_only=True):
+    """Visited has recorded it."""
+
+    state: GuestState
+
+
+class NotHeld(_Message, tag="not_held", frozen=True, kw_only=True):
+    """Visited has no record of the epoch, and will never have one under this reservation."""
+
+    resv: Nonce
+
+
+class Unknown(_Message, tag="unknown", frozen=True, kw_only=True):
+    """Visited's store is another one than that which made the reservation: it cannot say."""
+
+    resv: Nonce
+
+
+class Renew(_Message, tag="renew", frozen=True, kw_only=True):
+    """Visited asks to go on; without a lease, a sign of life."""
+
+    req: Nonce
+    started_ms: int | None = None
+    usage: Usage = Usage()
+
+
+class RenewOk(_Message, tag="renew_ok", frozen=True, kw_only=True):
+    """Home lets it go on."""
+
+    req: Nonce
+
+
+class Stop(_Message, tag="stop", frozen=True, kw_only=True):
+    """Home wants it ended."""
+
+    resv: Nonce
+    reason: StopReason
+
+
+class Complete(_Message, tag="complete", frozen=True, kw_only=True):
+    """Visited has recorded the outcome; sent again until it is acknowledged."""
+
+    outcome: Outcome
+    receipt: SignedReceipt
+
+
+class CompleteAck(_Message, tag="complete_ack", frozen=True, kw_only=True):
+    """Home has closed the epoch, with this result or before it."""
+
+    accepted: bool
+
+
+class ReceiptAgain(_Message, tag="receipt", frozen=True, kw_only=True):
+    """The receipt that was in `complete`, until it is countersigned or disputed."""
+
+    receipt: SignedReceipt
+
+
+class Countersign(_Message, tag="countersign", frozen=True, kw_only=True):
+    """Home pays."""
+
+    receipt_digest: Digest
+    signature: Signature
+
+
+class Dispute(_Message, tag="dispute", frozen=True, kw_only=True):
+    """Home does not pay, and why."""
+
+    receipt_digest: Digest
+    reason: Words
+
+
+class Settled(_Message, tag="settled", frozen=True, kw_only=True):
+    """Visited has recorded what home said about the receipt."""
+
+    receipt_digest: Digest
+
+
+FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispute
+FromVisited = Reserved | Refused | Committed | NotHeld | Unknown | Renew | Complete | ReceiptAgain | Settled
+Message = FromHome | FromVisited
+
+_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+def receipt_bytes(receipt: Receipt) -> bytes:
+    """The canonical bytes of a receipt: what both factories sign."""
+    return _canonical(receipt)
+
+
+def receipt_digest(receipt: Receipt) -> str:
+    """SHA-256 of them, hexadecimal."""
+    return hashlib.sha256(receipt_bytes(receipt)).hexdigest()
