@@ -264,6 +264,8 @@ class RunOrder(Record, frozen=True, kw_only=True):
     array_index: int | None = None
     array_size: int | None = None
     array_id: str = ""
+    fuse_ms: int | None = None
+    """When the engine ends it by itself, by `Clock.monotonic_ms` of this machine, unless `extend` comes before."""
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -317,6 +319,17 @@ class Engine(Protocol):
         A program that ended by itself first is reported `finished`. A run id that was never started is remembered as
         ended and never starts later.
         """
+        ...
+
+    def fuse_stop_ms(self) -> int | None:
+        """In this time after its `fuse_ms` everything of a run is certainly dead, whoever else is; None for no bound.
+
+        An engine without a bound takes no order with a fuse.
+        """
+        ...
+
+    def extend(self, run: str, fuse_ms: int) -> None:
+        """Let the run go on until then. Never shortens, never revives; unknown and ended runs are left alone."""
         ...
 
     def reports(self) -> list[Report]:

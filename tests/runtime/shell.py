@@ -92,6 +92,12 @@ class FakeEngine:
     def stop(self, run: str, cause: Cause, grace_ms: int) -> None:
         self.stopped.append((run, cause))
 
+    def fuse_stop_ms(self) -> int | None:
+        return None
+
+    def extend(self, run: str, fuse_ms: int) -> None:
+        pass
+
     def reports(self) -> list[Report]:
         news, self._news = self._news, []
         return news

@@ -97,6 +97,8 @@ class PolicySettings(Record, frozen=True, kw_only=True):
     """Pause before a run that was interrupted, but not preempted, is tried again; it doubles each time."""
     backoff_ms_max: int = 300_000
     """Longest such pause."""
+    roam_after_ms: int = 30_000
+    """Peers are asked for work that is not expected to start here within this time."""
     run_guess_ms: int = 3_600_000
     """How long a run without a maximum duration is taken to last when starts are estimated."""
 

@@ -57,6 +57,7 @@ def site_of(settings: Settings) -> Site:
         preemption=settings.policy.preemption,
         backoff_ms=settings.policy.backoff_ms,
         backoff_ms_max=settings.policy.backoff_ms_max,
+        roam_after_ms=settings.policy.roam_after_ms,
         run_guess_ms=settings.policy.run_guess_ms,
     )
 

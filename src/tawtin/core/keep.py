@@ -24,7 +24,7 @@ def fail(message: str) -> NoReturn:
 
 
 def restore(state: State, record: Record) -> None:
-    """Put one live record back, at a start, in the order of `ports.KINDS`. Raises FoldError if it belongs to nothing."""
+    """Put one live record back, at a start, in the order of `ports.KINDS`. Raises FoldError if it has no place."""
     if isinstance(record, Workload):
         if record.tenant not in state.tenants:
             fail(f"workload `{record.id}` is of the unknown tenant `{record.tenant}`")

@@ -29,6 +29,8 @@ class Site(Record, frozen=True, kw_only=True):
     backoff_ms: int = 1_000
     """Pause before a run that was interrupted, but not preempted, is tried again; doubles up to `backoff_ms_max`."""
     backoff_ms_max: int = 300_000
+    roam_after_ms: int = 30_000
+    """Peers are asked for a workload that is not expected to start here within this time."""
     run_guess_ms: int = 3_600_000
     """How long a run without a maximum duration is taken to last when starts are estimated."""
 

@@ -34,6 +34,7 @@ from tawtin.model.events import (
 from tawtin.model.ids import run_id, workload_of
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import NodeHealth
+from tawtin.model.roaming import Message
 from tawtin.model.workload import Outcome, Run, RunState, Usage
 from tawtin.ports import Batch, RunOrder
 from tawtin.runtime.rows import rows_of
@@ -43,10 +44,12 @@ if TYPE_CHECKING:
 
     from tawtin.core.decide import Decision
     from tawtin.core.state import State
-    from tawtin.model.resources import Node, Placement
+    from tawtin.model.money import Rate
+    from tawtin.model.resources import Node, Placement, Shape, Slot
     from tawtin.model.site import Site
-    from tawtin.model.workload import Workload
+    from tawtin.model.workload import Kept, Workload
     from tawtin.ports import Clock, Report
+    from tawtin.runtime.roaming import Roaming
 
 log = logging.getLogger("tawtin.factory")
 
@@ -65,6 +68,10 @@ class Effects(Record, frozen=True, kw_only=True):
     ensure: tuple[RunOrder, ...] = ()
     stop: tuple[StopRequest, ...] = ()
     forget: tuple[str, ...] = ()
+    extend: tuple[tuple[str, int], ...] = ()
+    """Runs whose lease goes on, and until when."""
+    send: tuple[tuple[str, Message], ...] = ()
+    """Messages to peers. Each may be lost: what has to arrive is sent again."""
 
 
 class Step(Record, frozen=True, kw_only=True):
@@ -88,6 +95,8 @@ class Factory:
         self.decision: Decision | None = None
         self.moved = True
         """Something happened that the next pass of `decide` may answer to."""
+        self.roaming: Roaming | None = None
+        """What speaks with peers, if this factory has any."""
         self._metered_ms: dict[str, int] = {}
         self._anchor = (state.time_ms, clock.monotonic_ms())
         """A recorded time and what the monotonic clock showed then; where a clock that stepped back is made up for."""
@@ -120,7 +129,8 @@ class Factory:
     @property
     def staged(self) -> bool:
         """Whether `take` has something to hand out."""
-        return bool(self._entries or self._forget or self._stop or self._ensure)
+        talks = self.roaming is not None and self.roaming.talks
+        return bool(self._entries or self._forget or self._stop or self._ensure or talks)
 
     def stage(self, *events: Event) -> None:
         """Fold these events and stage them for the next transaction."""
@@ -140,15 +150,21 @@ class Factory:
             self._secrets_drop.append(workload_id)
         if isinstance(event, WorkloadsSubmitted):
             self._subjects.update((workload.id, None) for workload in event.workloads)
-        elif isinstance(event, RunPlaced):
+        elif isinstance(event, RunPlaced) and not event.run.factory:
             self._ensure.append(self.order(event.run))
         elif isinstance(event, StopOrdered):
-            self._stop.append(self.stop_request(state.runs[event.run]))
-        elif isinstance(event, RunEnded):
+            self._order_stop(state.runs[event.run])
+        elif isinstance(event, RunEnded) and event.close is None:
             self._forget.append(event.run)
             self._metered_ms.pop(event.run, None)
         if not isinstance(event, RunStarted | RunMetered | ArtifactKept):
             self.moved = True
+
+    def _order_stop(self, run: Run) -> None:
+        if not run.factory:
+            self._stop.append(self.stop_request(run))
+        elif self.roaming is not None:
+            self.roaming.stop(run)
 
     def keep_secrets(self, workload: str, values: Iterable[tuple[str, str]]) -> None:
         """Stage secret values beside the workload that was just submitted."""
@@ -159,6 +175,7 @@ class Factory:
         if not self.staged:
             return None
         stopping = {stop.run for stop in self._stop}
+        send, extend = self.roaming.take() if self.roaming is not None else ((), ())
         step = Step(
             batch=Batch(
                 entries=tuple(self._entries),
@@ -170,6 +187,8 @@ class Factory:
                 ensure=tuple(order for order in self._ensure if order.run not in stopping),
                 stop=tuple(self._stop),
                 forget=tuple(self._forget),
+                extend=extend,
+                send=send,
             ),
             subjects=tuple(self._subjects),
         )
@@ -180,8 +199,10 @@ class Factory:
 
     def resume(self) -> None:
         """Tell the engine again everything that should be so: after a start, nobody knows what it was told."""
-        for run in self.state.runs.values():
+        for run in list(self.state.runs.values()):
             self._tell_again(run)
+        if self.roaming is not None:
+            self.roaming.resume()
 
     def again(self, before_ms: int) -> None:
         """Tell the engine again of runs that were placed, or ordered to stop, before this time and did not obey yet."""
@@ -192,6 +213,8 @@ class Factory:
 
     def _tell_again(self, run: Run) -> None:
         """A run that is to stop is not started for that; an engine that never heard of it says so and ends it."""
+        if run.factory:
+            return
         if run.stop is None:
             self._ensure.append(self.order(run))
         else:
@@ -214,6 +237,7 @@ class Factory:
             array_index=array.index if array else None,
             array_size=array.size if array else None,
             array_id=array.id if array else "",
+            fuse_ms=self.roaming.fuse_ms(run.id) if self.roaming is not None else None,
         )
 
     def stop_request(self, run: Run) -> StopRequest:
@@ -228,11 +252,14 @@ class Factory:
         self.moved = False
         if self.state.lapsed(self.now_ms()):
             self.stage(VerdictsLapsed())
-        decision = decide(self.state, self.now_ms())
+        promised = self.roaming.promised() if self.roaming is not None else ()
+        decision = decide(self.state, self.now_ms(), promised=promised)
         for stop in decision.stops:
             self.stage(StopOrdered(run=stop.run, cause=stop.cause, for_workload=stop.for_workload))
         for placement in decision.placements:
             self.stage(RunPlaced(run=self._run(placement)))
+        if self.roaming is not None:
+            self.roaming.ask(decision)
         self.moved = False
         self.decision = decision
         return decision
@@ -240,17 +267,24 @@ class Factory:
     def _run(self, placement: Placement) -> Run:
         workload = self.state.workloads[placement.workload]
         node = self.state.nodes[placement.slots[0].node]
+        rate = self.site.rate(node.gpu_model if placement.shape.gpus else "")
+        return self.run_on(workload, placement.shape, placement.slots, node, rate)
+
+    def run_on(
+        self, workload: Workload, shape: Shape, slots: tuple[Slot, ...], node: Node, rate: Rate
+    ) -> Run:
+        """The next run of a workload, here; `node` is that of its first slot."""
         epoch = workload.epoch + 1
-        held = placement.shape.gpus > 0
+        held = shape.gpus > 0
         usage = Usage(gpu_model=node.gpu_model if held else "", gpus_declared=node.gpus_declared and held)
         return Run(
             id=run_id(workload.id, epoch),
             workload=workload.id,
             tenant=workload.tenant,
             epoch=epoch,
-            shape=placement.shape,
-            slots=placement.slots,
-            rate=self.site.rate(node.gpu_model if placement.shape.gpus else ""),
+            shape=shape,
+            slots=slots,
+            rate=rate,
             placed_ms=self.now_ms(),
             usage=usage,
         )
@@ -280,35 +314,39 @@ class Factory:
             self._meter(run, report)
             return
         outcome, cause = report.outcome or Outcome.INTERRUPTED, report.cause or Cause.SUPERVISOR_LOST
-        kept = [
+        ended = RunEnded(
+            run=run.id,
+            outcome=outcome,
+            cause=cause,
+            exit_code=report.exit_code,
+            message=report.message,
+            started_ms=report.started_ms,
+            ended_ms=report.ended_ms,
+            usage=report.usage,
+            outputs=report.outputs,
+        )
+        kept = self.kept(run, report.outputs)
+        guest = self.roaming.ended(run, ended) if self.roaming is not None else ()
+        self.stage(ended, *kept, *guest)
+
+    def kept(self, run: Run, outputs: Iterable[Kept]) -> list[ArtifactKept]:
+        """A run's outputs as artifacts of its tenant."""
+        data = self.state.workloads[run.workload].spec.data
+        return [
             ArtifactKept(
                 artifact=Artifact(
                     id=output.artifact,
                     tenant=run.tenant,
                     name=output.name,
-                    data_class=self.state.workloads[run.workload].spec.data.data_class,
-                    origin=self.state.workloads[run.workload].spec.data.origin,
+                    data_class=data.data_class,
+                    origin=data.origin,
                     size_bytes=output.size_bytes,
                     run=run.id,
                     created_ms=self.now_ms(),
                 )
             )
-            for output in report.outputs
+            for output in outputs
         ]
-        self.stage(
-            RunEnded(
-                run=run.id,
-                outcome=outcome,
-                cause=cause,
-                exit_code=report.exit_code,
-                message=report.message,
-                started_ms=report.started_ms,
-                ended_ms=report.ended_ms,
-                usage=report.usage,
-                outputs=report.outputs,
-            ),
-            *kept,
-        )
 
     def _report_unknown(self, report: Report) -> None:
         if report.ended_ms is not None:

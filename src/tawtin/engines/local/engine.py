@@ -286,6 +286,13 @@ class LocalEngine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process["pid"], WAKE)
 
+    def fuse_stop_ms(self) -> int | None:
+        """No bound: this engine ends no run by itself when a lease is over."""
+        return None
+
+    def extend(self, run: str, fuse_ms: int) -> None:
+        """Nothing: no run here has a fuse."""
+
     # --- news --------------------------------------------------------------------------------------------------------
 
     def reports(self) -> list[Report]:

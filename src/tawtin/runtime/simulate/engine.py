@@ -87,6 +87,14 @@ class SimEngine:
         if self._chance(self.faults.break_after):
             raise EngineDown(run)
 
+    def fuse_stop_ms(self) -> int | None:
+        """A process is gone at its deadline, at once."""
+        return 0
+
+    def extend(self, run: str, fuse_ms: int) -> None:
+        """Let a run go on, if it has not ended."""
+        self.host.extend(run, fuse_ms)
+
     def reports(self) -> list[Report]:
         """News since the last call, as far as they come through."""
         now = self.host.clock.true_ms

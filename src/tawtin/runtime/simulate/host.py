@@ -73,6 +73,8 @@ class Process:
         """When it ends because of `stop`, in true time."""
         self.exit: Exit | None = None
         self.forgotten = False
+        self.fuse_ms = order.fuse_ms if order is not None else None
+        """When it is ended whoever else is there, by the clock of the machine."""
 
     @property
     def pending(self) -> bool:
@@ -120,6 +122,12 @@ class Host:
         stubborn = program_of(_order(process).spec).stubborn
         process.killed_ms = self.clock.true_ms + (grace_ms if stubborn else min(grace_ms, 20))
 
+    def extend(self, run: str, fuse_ms: int) -> None:
+        """A later deadline for a run that is not over."""
+        process = self.active.get(run)
+        if process is not None and process.fuse_ms is not None:
+            process.fuse_ms = max(process.fuse_ms, fuse_ms)
+
     # --- time ---------------------------------------------------------------------------------------------------
 
     def next_ms(self) -> int | None:
@@ -130,8 +138,12 @@ class Host:
     def _times(self, process: Process) -> Iterator[int]:
         if not process.alive:
             yield process.begins_ms
+            if process.fuse_ms is not None:
+                yield self.clock.true_at(process.fuse_ms)
             return
         yield self._natural_end(process)[0]
+        if process.fuse_ms is not None:
+            yield self.clock.true_at(process.fuse_ms)
         if process.killed_ms is not None:
             yield process.killed_ms
 
@@ -157,8 +169,12 @@ class Host:
             self._happen(self.active[run], time)
 
     def _happen(self, process: Process, time: int) -> None:
-        if not process.alive:
+        blown = process.fuse_ms is not None and self.clock.true_at(process.fuse_ms) <= time
+        if not process.alive and not blown:
             self.begin(process, time)
+            return
+        if blown and not (process.alive and self._natural_end(process)[0] <= time):
+            self._end(process, Outcome.INTERRUPTED, Cause.LEASE_EXPIRED, None, at=time)
             return
         ends_ms, over = self._natural_end(process)
         if ends_ms <= time:

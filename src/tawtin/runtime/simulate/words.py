@@ -56,6 +56,10 @@ class SimClock:
         """Milliseconds of true time."""
         return self.true_ms
 
+    def true_at(self, monotonic_ms: int) -> int:
+        """The true time at which the monotonic clock shows this."""
+        return monotonic_ms
+
 
 class SimEntropy:
     """Seeded randomness."""

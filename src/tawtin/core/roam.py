@@ -1,0 +1,146 @@
+"""Which waiting workloads peers are asked to run, and whom first. Reads the state and hearsay, changes nothing.
+
+1. Workloads that may not be here, and then those in line, by priority and age.
+2. One in line is offered only if it would wait here for long, or for ever: `explain` says so.
+3. Of the peers that may lawfully have it, and that say they have room, the one where it ends soonest comes first: what
+   it waits there, and what its price is above ours. What they say may be stale, so that they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from tawtin.core import meter
+from tawtin.core.decide import Decision
+from tawtin.core.explain import explain
+from tawtin.core.feasible import Option
+from tawtin.core.queues import Parked
+from tawtin.core.state import State
+from tawtin.model.money import Rate
+from tawtin.model.reasons import Waiting
+from tawtin.model.roaming import FreeNodes, Offer, PeerState
+from tawtin.model.workload import Workload
+
+LOOKED_AT_MAX: Final = 64
+"""Workloads in line that are looked at in one pass."""
+OFFER_AGE_MS_MAX: Final = 300_000
+_FOR_ROOM: Final = (
+    Waiting.WAITING_FOR_GPUS,
+    Waiting.WAITING_FOR_CPUS,
+    Waiting.WAITING_FOR_NODES,
+    Waiting.EXCEEDS_CAPACITY,
+    Waiting.BEHIND_OTHERS,
+    Waiting.RESERVED_FOR_OTHERS,
+    Waiting.DRAINING,
+    Waiting.NO_LAWFUL_FACTORY,
+)
+
+
+class Ask(NamedTuple):
+    """A workload, and the peers to ask for it, best first."""
+
+    workload: str
+    peers: tuple[str, ...]
+
+
+def asks(
+    state: State,
+    decision: Decision,
+    offers: Mapping[str, Offer],
+    busy: Container[str],
+    now_ms: int,
+    *,
+    most: int = 16,
+) -> list[Ask]:
+    """Choose at most `most` workloads that are not `busy` already. `offers` are the newest, by peer."""
+    if not offers:
+        return []
+    found: list[Ask] = []
+    for looked, workload in enumerate(_candidates(state)):
+        if looked >= LOOKED_AT_MAX or len(found) >= most:
+            break
+        if workload.id in busy or not may_roam(workload):
+            continue
+        if workload.id not in state.queues.parked:
+            why = explain(state, decision, workload.id, now_ms)
+            soon = why.start_ms is not None and why.start_ms - now_ms < state.site.roam_after_ms
+            if why.reason not in _FOR_ROOM or soon:
+                continue
+        peers = places(state, workload, offers, now_ms)
+        if peers:
+            found.append(Ask(workload.id, peers))
+    return found
+
+
+def may_roam(workload: Workload) -> bool:
+    """Whether it may leave at all: guests do not travel on, and secrets stay at home."""
+    return not workload.guest and not workload.spec.secrets and not workload.cancel
+
+
+def places(state: State, workload: Workload, offers: Mapping[str, Offer], now_ms: int) -> tuple[str, ...]:
+    """The peers that may have `workload` and say that they have room, best first."""
+    options = (state.queues.class_of.get(workload.id) or state.class_like(workload)).options
+    ranked: list[tuple[int, str]] = []
+    for name in sorted(offers):
+        peer, offer = state.peers.get(name), offers[name]
+        if peer is None or peer.state is not PeerState.ACTIVE or offer.currency != state.site.currency:
+            continue
+        option = next((each for each in options if has_room(offer, each)), None)
+        if option is None or not state.verdict(workload, state.sites[name], now_ms).allowed:
+            continue
+        ranked.append((score_ms(state, workload, option, offer), name))
+    return tuple(name for _, name in sorted(ranked))
+
+
+def has_room(offer: Offer, option: Option) -> bool:
+    """Whether a peer says that it has room for all ranks of `option` now."""
+    return sum(free.nodes for free in offer.free if _fits(free, option)) >= option.nodes
+
+
+def score_ms(state: State, workload: Workload, option: Option, offer: Offer) -> int:
+    """What a place costs, in milliseconds: the wait there, and each minor unit above our own price as a second."""
+    model = option.model if option.gpus else ""
+    per_gpu = offer.minor_per_gpu_hour.get(model, offer.minor_per_gpu_hour.get("*", 0)) if option.gpus else 0
+    rate = Rate(
+        currency=offer.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=offer.minor_per_cpu_hour
+    )
+    lasts_ms = workload.spec.max_duration_ms or state.site.run_guess_ms
+    dearer = (meter.burn(rate, option.shape, option.nodes) - option.burn) * lasts_ms
+    return offer.wait_ms + max(0, meter.round_half_up(dearer)) * 1000
+
+
+def free_nodes(state: State) -> tuple[FreeNodes, ...]:
+    """What is free here now, by kind of node: the part of an offer that the state knows."""
+    counts: dict[tuple[str, int, int, int, int], int] = {}
+    for name in state.node_names:
+        seat = state.seats[name]
+        if seat.ready:
+            size = (seat.model, max(0, seat.gpus), max(0, seat.cpus), max(0, seat.memory), max(0, seat.disk))
+            counts[size] = counts.get(size, 0) + 1
+    return tuple(
+        FreeNodes(gpu_model=model, gpus=gpus, cpus_milli=cpus, memory_mib=memory, disk_mib=disk, nodes=count)
+        for (model, gpus, cpus, memory, disk), count in sorted(counts.items())
+    )
+
+
+def _candidates(state: State) -> Iterator[Workload]:
+    """Those that may not be here, then those in line, by priority, then age."""
+    for workload_id in sorted(state.queues.parked):
+        if state.queues.parked[workload_id] is Parked.UNLAWFUL:
+            yield state.workloads[workload_id]
+    for priority in sorted(state.queues.by_priority, reverse=True):
+        lines = [line for groups in state.queues.by_priority[priority].values() for line in groups.values()]
+        heads = sorted(key for line in lines for key in line[:LOOKED_AT_MAX])
+        for _, workload_id in heads[:LOOKED_AT_MAX]:
+            yield state.workloads[workload_id]
+
+
+def _fits(free: FreeNodes, option: Option) -> bool:
+    return (
+        (option.gpus == 0 or option.model in ("", free.gpu_model))
+        and option.gpus <= free.gpus
+        and option.cpus <= free.cpus_milli
+        and option.memory <= free.memory_mib
+        and option.disk <= free.disk_mib
+    )

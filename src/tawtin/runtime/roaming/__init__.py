@@ -1,0 +1,116 @@
+"""The part of a factory that speaks with peers: it asks them for room, lends them room, and repeats itself until heard.
+
+All of it is volatile. What it decides becomes durable as events of the factory, in the transaction after which its
+messages are sent; a new life begins with `resume`. What follows from what is in `core.handshake`; here are only timers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tawtin.model.ids import run_id
+from tawtin.model.roaming import FromVisited, Message, PeerState, Refused, Reserved, guest_key
+from tawtin.runtime.roaming.asking import Asking
+from tawtin.runtime.roaming.lending import Lending
+from tawtin.runtime.roaming.post import Post
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tawtin.core.decide import Decision, Promise
+    from tawtin.model.events import Event, RunEnded
+    from tawtin.model.workload import Run
+    from tawtin.ports import Entropy, Signer
+    from tawtin.runtime.factory import Factory
+
+LIVING: Final = (PeerState.ACTIVE, PeerState.LEAVING)
+
+
+class Roaming:
+    """Both sides of the handshake, for one life of the control plane."""
+
+    def __init__(
+        self,
+        factory: Factory,
+        signer: Signer,
+        entropy: Entropy,
+        *,
+        incarnation: str = "0",
+        fuse_stop_ms: int | None = None,
+    ) -> None:
+        """`incarnation` is that of the store; `fuse_stop_ms` is what the engine promises, None if it has no fuse."""
+        self.factory = factory
+        self.post = Post(factory, signer, entropy)
+        self.asking = Asking(self.post)
+        self.lending = Lending(self.post, incarnation=incarnation, fuse_stop_ms=fuse_stop_ms)
+        self.heard_ms: dict[str, int] = {}
+        """When each peer was last heard, by our monotonic clock."""
+
+    @property
+    def talks(self) -> bool:
+        """Whether `take` has something."""
+        return bool(self.post.outbox or self.lending.extend)
+
+    def take(self) -> tuple[tuple[tuple[str, Message], ...], tuple[tuple[str, int], ...]]:
+        """Hand out what is sent, and which leases go on, once what was staged with it is durable."""
+        outbox, self.post.outbox = tuple(self.post.outbox), []
+        extend, self.lending.extend = tuple(self.lending.extend), []
+        return outbox, extend
+
+    def resume(self) -> None:
+        """Begin a life."""
+        self.asking.resume()
+        self.lending.resume()
+
+    def due(self) -> None:
+        """Do what is due; to be called often."""
+        self.asking.due()
+        self.lending.due()
+
+    def ask(self, decision: Decision) -> None:
+        """After a pass: ask peers for workloads that do not start here soon."""
+        self.asking.ask(decision)
+
+    def stop(self, run: Run) -> None:
+        """A run that is away is to end."""
+        self.asking.stop(run)
+
+    def fuse_ms(self, run: str) -> int | None:
+        """When the engine ends a run of a guest by itself."""
+        return self.lending.fuses.get(run)
+
+    def promised(self) -> tuple[Promise, ...]:
+        """Room that peers were promised for a moment."""
+        return self.lending.promised()
+
+    def ended(self, run: Run, event: RunEnded) -> tuple[Event, ...]:
+        """What is recorded with the end of a run here, if it was a guest's."""
+        return self.lending.ended(run, event)
+
+    def needs(self, sender: str, message: Message) -> tuple[tuple[str, str], ...]:
+        """Which rows `hear` wants to see, if the state does not have them: kind and id."""
+        state = self.factory.state
+        if isinstance(message, FromVisited):
+            run = run_id(message.workload, message.epoch)
+            wanted = [] if run in state.runs else [("run", run)]
+            return (
+                *wanted,
+                *(() if message.workload in state.workloads else (("workload", message.workload),)),
+            )
+        key = guest_key(sender, message.workload, message.epoch)
+        return () if key in state.guests else (("guest", key),)
+
+    def hear(self, sender: str, message: Message, rows: Mapping[tuple[str, str], Any]) -> None:
+        """Take in one message of a peer, whose signature was checked. `rows` has what `needs` asked for and exists."""
+        peer = self.factory.state.peers.get(sender)
+        if peer is None or peer.state not in LIVING:
+            return
+        self.heard_ms[sender] = self.post.tick_ms()
+        if isinstance(message, Reserved):
+            self.asking.reserved(sender, message)
+        elif isinstance(message, Refused):
+            self.asking.refused(sender, message)
+        elif isinstance(message, FromVisited):
+            self.asking.hear(peer, message, rows)
+        else:
+            self.lending.hear(peer, message, rows)
