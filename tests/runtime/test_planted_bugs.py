@@ -333,10 +333,10 @@ class _Wrong:
     """A `decide` that is right but for one thing."""
 
     change: Callable[[State, Decision], Decision]
-    plain: Callable[[State, int], Decision]
+    plain: Callable[..., Decision]
 
-    def __call__(self, state: State, now_ms: int) -> Decision:
-        return self.change(state, self.plain(state, now_ms))
+    def __call__(self, state: State, now_ms: int, **more: object) -> Decision:
+        return self.change(state, self.plain(state, now_ms, **more))
 
 
 def _plant(monkeypatch: Patch, change: Callable[[State, Decision], Decision]) -> None:

@@ -74,8 +74,8 @@ import dataclasses
 import tawtin.core.decide as deciding
 import tawtin.runtime.factory as factory
 plain = deciding.decide
-def by_hash(state, now_ms):
-    plan = plain(state, now_ms)
+def by_hash(state, now_ms, **more):
+    plan = plain(state, now_ms, **more)
     stops = tuple(sorted(plan.stops, key=lambda stop: hash(stop.run)))
     placements = tuple(sorted(plan.placements, key=lambda placement: hash(placement.workload)))
     return {replace}
