@@ -1,0 +1,6 @@
+"""A network of factories in virtual time: real state machines, a bad network, an auditor that believes nobody."""
+
+from tawtin.runtime.simulate.network.auditor import Broken, Predicate
+from tawtin.runtime.simulate.network.history import NetworkFailed, NetworkHistory, simulate_network
+
+__all__ = ["Broken", "NetworkFailed", "NetworkHistory", "Predicate", "simulate_network"]
