@@ -10,9 +10,10 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
 
-from tawtin.model.events import RunEnded, RunPlaced, WorkloadsSubmitted, decode_entry, encode_entry
+from tawtin.model.events import GuestPut, RunEnded, RunPlaced, WorkloadsSubmitted, decode_entry, encode_entry
 from tawtin.model.ids import workload_of
 from tawtin.model.roaming import Complete, guest_key
+from tawtin.model.tenant import Account
 from tawtin.model.workload import CloseKind, Outcome, Run, RunState, Workload
 from tawtin.ports import Query
 from tawtin.runtime.rows import decode
@@ -68,6 +69,7 @@ class Auditor:
         self.rerun: set[str] = set()
         self.accepted: Counter[str] = Counter()
         self.told: dict[tuple[str, str, int], Outcome] = {}
+        self.posted: Counter[tuple[str, str]] = Counter()
         self.starts: Counter[tuple[str, str]] = Counter()
         self.roamed = self.fenced = self.expired = 0
         for site in sites:
@@ -120,6 +122,10 @@ class Auditor:
                 self.roamed += 1
             elif isinstance(event, RunEnded):
                 self._ended(site, event)
+            elif isinstance(event, GuestPut) and event.guest.countersignature:
+                self.posted[site.name, event.guest.key] += 1
+                if self.posted[site.name, event.guest.key] > 1:
+                    self.fail(Predicate.P8, f"{site.name} posts the money of {event.guest.key} again")
 
     def _ended(self, site: SimSite, event: RunEnded) -> None:
         body = site.journal.get("workload", workload_of(event.run))
@@ -128,6 +134,7 @@ class Auditor:
             return
         mark = workload.spec.envs[MARK]
         if event.outcome is Outcome.FINISHED:
+            self._is_reported(site, event)
             self.accepted[mark] += 1
             if self.accepted[mark] > 1:
                 self.fail(Predicate.P5, f"{mark} has two accepted results at {site.name}")
@@ -142,6 +149,16 @@ class Auditor:
             there = self.sites[run.factory]
             if there.journal.get("guest", guest_key(site.name, run.workload, run.epoch)) is not None:
                 self.fail(Predicate.P6, f"{event.run} of {site.name} is recorded at {run.factory}")
+
+    def _is_reported(self, site: SimSite, event: RunEnded) -> None:
+        """A result that home takes was recorded by the factory that ran it, of this very epoch."""
+        run: Run = decode("run", site.journal.get("run", event.run) or b"")
+        if not run.factory:
+            return
+        body = self.sites[run.factory].journal.get("guest", guest_key(site.name, run.workload, run.epoch))
+        guest = decode("guest", body) if body is not None else None
+        if guest is None or guest.receipt is None or guest.receipt.receipt.outcome is not Outcome.FINISHED:
+            self.fail(Predicate.P5, f"{event.run} was never reported by {run.factory} as finished")
 
     # --- what is looked at ------------------------------------------------------------------------------------------
 
@@ -170,6 +187,15 @@ class Auditor:
     def money(self) -> None:
         """P8: what is billed, disputed and posted."""
         for site in self.sites.values():
+            costs: Counter[str] = Counter()
+            for body in site.journal.list(Query(kind="run", limit=1_000_000)):
+                each: Run = decode("run", body)
+                costs[each.tenant] += each.cost_minor
+            for body in site.journal.list(Query(kind="account", limit=1_000_000)):
+                account: Account = decode("account", body)
+                costs[account.tenant] -= account.cost_minor
+            if any(costs.values()):
+                self.fail(Predicate.P8, f"accounts of {site.name} are off by {dict(costs)}")
             for body in site.journal.list(Query(kind="run", limit=1_000_000)):
                 run: Run = decode("run", body)
                 roam = run.roam
@@ -224,7 +250,15 @@ class Auditor:
                 roam = run.roam
                 if roam is not None and roam.receipt and not roam.billed and not roam.disputed:
                     self.fail(Predicate.L3, f"{run.id} of {site.name} is neither billed nor disputed")
+                if roam is not None and roam.billed and not self._is_settled(site, run):
+                    self.fail(
+                        Predicate.L3, f"{run.id} of {site.name} is billed, and {run.factory} does not know it"
+                    )
         self.money()
+
+    def _is_settled(self, home: SimSite, run: Run) -> bool:
+        body = self.sites[run.factory].journal.get("guest", guest_key(home.name, run.workload, run.epoch))
+        return body is not None and bool(decode("guest", body).countersignature)
 
 
 def _mark(process: Process) -> str:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 TENANT = "lab"
 LEASE_MS = 20_000
+ERROR_PPM = 100_000
+"""Far worse than real clocks, so that a lease that forgets about them is seen."""
 
 
 class SimSigner:
@@ -90,7 +92,7 @@ class SimSite:
         self.network = network
         self.parts = parts
         self.clock = DriftingClock(
-            time, self.random.randrange(-9_999, 10_000), self.random.randrange(-2_000, 2_000)
+            time, self.random.randrange(-ERROR_PPM, ERROR_PPM + 1), self.random.randrange(-2_000, 2_000)
         )
         self.site = Site(
             name=name,
@@ -179,7 +181,14 @@ class SimSite:
 
     def peer(self) -> Peer:
         """How others know it."""
-        terms = Terms(lease_ms=LEASE_MS, ttl_ms=LEASE_MS // 4, stop_ms=1_000, renew_ms=5_000)
+        terms = Terms(
+            lease_ms=LEASE_MS,
+            ttl_ms=LEASE_MS // 4,
+            stop_ms=0,
+            renew_ms=5_000,
+            home_ppm=ERROR_PPM,
+            visited_ppm=ERROR_PPM,
+        )
         return Peer(
             name=self.name,
             key=self.signer.key,
