@@ -56,14 +56,26 @@ class NetworkFailed(Exception):
 
 
 def simulate_network(
-    seed: int, *, steps: int = STEPS, parts: dict[str, Any] | None = None, bias: str = ""
+    seed: int,
+    *,
+    steps: int = STEPS,
+    parts: dict[str, Any] | None = None,
+    bias: str = "",
+    weather: dict[str, int] | None = None,
 ) -> NetworkHistory:
-    """Go through one history. `bias` is `wait` or `rerun` for workloads of one kind only. Raises NetworkFailed."""
+    """Go through one history. Raises NetworkFailed.
+
+    `bias` is `wait` or `rerun` for workloads of one kind only. `weather` replaces chances that the seed would draw:
+    those of `Network`, of `Driver` and of `EngineFaults`.
+    """
     quiet = [logging.getLogger(name) for name in ("tawtin.factory", "tawtin.roaming")]
     levels = [logger.level for logger in quiet]
     for logger in quiet:
         logger.setLevel(logging.CRITICAL)
     world = Driver(seed, parts or {}, bias)
+    world.weather = weather or {}
+    for name, chance in world.weather.items():
+        setattr(world.network if hasattr(world.network, name) else world, name, chance)
     try:
         return world.run(steps)
     except Broken as broken:
@@ -99,6 +111,10 @@ class Driver:
         self.host_permille = self.random.choice((0, 2, 8))
         self.supervisor_permille = self.random.choice((0, 5))
         self.lost_permille = self.random.choice((0, 0, 3))
+        self.cancel_percent = 3
+        self.work_ms = 0
+        """How long every program takes; 0 for all kinds of lengths."""
+        self.weather: dict[str, int] = {}
         self.crashes = self.cuts = self.made = 0
 
     def run(self, steps: int) -> NetworkHistory:
@@ -110,7 +126,7 @@ class Driver:
         for site in self.sites:
             site.commit_percent = self.random.choice((0, 0, 2, 6))
             for name in ("refuse", "break_after", "slow", "late", "lost"):
-                setattr(site.faults, name, self.random.choice((0, 0, 3, 10)))
+                setattr(site.faults, name, self.weather.get(name, self.random.choice((0, 0, 3, 10))))
         for _ in range(steps):
             self.step()
         self.heal()
@@ -135,7 +151,7 @@ class Driver:
         self._pass_time(draw.choice((0, 0, 1, 20, 100, 400, 1_500, 5_000)))
         if draw.randrange(10) < 3:
             self._submit()
-        if draw.randrange(100) < 3:
+        if draw.randrange(100) < self.cancel_percent:
             self._cancel()
         self._break()
         for site in self.sites:
@@ -236,7 +252,7 @@ class Driver:
     def _spec(self) -> WorkloadSpec:
         draw = self.random
         program = Program(
-            work_ms=draw.choice((500, 3_000, 12_000, 40_000)),
+            work_ms=self.work_ms or draw.choice((500, 3_000, 12_000, 40_000)),
             exit_code=draw.choice((0, 0, 1)),
             stubborn=draw.randrange(10) == 0,
         )
@@ -255,9 +271,13 @@ class Driver:
         )
 
     def _cancel(self) -> None:
+        live = [(site, name) for site in self.sites if site.plane for name in site.plane.factory.state.run_of]
+        mine = [(site, name) for site, name in live if name.startswith("wl-")]
         if not self.auditor.home_of:
             return
-        site, name = self.random.choice(list(self.auditor.home_of.values()))
+        site, name = self.random.choice(
+            mine if mine and self.random.randrange(2) else list(self.auditor.home_of.values())
+        )
         if site.plane is not None:
             plane = site.plane
             self.trace.note(site.clock, f"somebody cancels {name} at {site.name}")

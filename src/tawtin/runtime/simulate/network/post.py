@@ -42,6 +42,8 @@ class Network:
         self.cut: set[tuple[str, str]] = set()
         """Directions that nothing passes."""
         self.on_send: list[Callable[[str, str, Message], None]] = []
+        self.fate: Callable[[str, str, Message], int | None] | None = None
+        """Says how late a message comes, None for never; for histories that follow a script."""
         self.sent = 0
         self._letters: list[Letter] = []
         self._number = 0
@@ -57,6 +59,11 @@ class Network:
         self.sent += 1
         for watcher in self.on_send:
             watcher(sender, recipient, message)
+        if self.fate is not None:
+            delay_ms = self.fate(sender, recipient, message)
+            if delay_ms is not None:
+                self.push(sender, recipient, message, delay_ms)
+            return
         draw = self.random
         for _ in range(2 if draw.randrange(100) < self.twice else 1):
             if (sender, recipient) in self.cut or draw.randrange(100) < self.loss:

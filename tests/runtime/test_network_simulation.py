@@ -1,0 +1,47 @@
+"""Histories of a network in virtual time: at most one execution, money once, all at rest in the end, in every seed.
+
+There are three for each history of one factory; `--seeds N` says how many those are.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tawtin.runtime.simulate.network import NetworkFailed, NetworkHistory, simulate_network
+
+CHUNK = 50
+TIMES = 3
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "chunk" in metafunc.fixturenames:
+        count = TIMES * int(str(metafunc.config.getoption("--seeds")))
+        chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+        metafunc.parametrize("chunk", chunks, ids=[f"{chunk.start}-{chunk.stop - 1}" for chunk in chunks])
+
+
+@pytest.mark.timeout(300)
+def test_every_predicate_holds_in_every_history(chunk: range, capsys: pytest.CaptureFixture[str]):
+    histories = [_history(seed) for seed in chunk]
+    with capsys.disabled():
+        roamed, cuts = sum(each.roamed for each in histories), sum(each.cuts for each in histories)
+        print(f" {roamed} roamed, {cuts} cuts ", end="", flush=True)
+
+
+def _history(seed: int) -> NetworkHistory:
+    try:
+        return simulate_network(seed)
+    except NetworkFailed as failed:
+        pytest.fail(str(failed), pytrace=False)
+
+
+def test_histories_are_full_of_what_they_are_to_test():
+    histories = [_history(seed) for seed in range(40)]
+    assert sum(each.roamed for each in histories) > 200
+    assert sum(each.crashes for each in histories) > 200
+    assert sum(each.cuts for each in histories) > 100
+    assert sum(each.expired for each in histories) > 3
+
+
+def test_a_seed_gives_the_same_history_again():
+    assert simulate_network(7) == simulate_network(7)
