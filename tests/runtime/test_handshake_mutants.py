@@ -22,15 +22,14 @@ from tawtin.core.handshake import timing, visited
 from tawtin.core.handshake.move import Move
 from tawtin.model.events import GuestPut, RunFenced, StopOrdered
 from tawtin.model.reasons import Cause
-from tawtin.model.roaming import Commit, Complete, GuestState, RenewOk, receipt_bytes
+from tawtin.model.roaming import Commit, Complete, GuestState, receipt_bytes
 from tawtin.model.workload import CloseKind, OnPartition, Outcome, RunState, SignedReceipt, Usage
 from tawtin.ports import Report
 from tawtin.runtime.roaming import Roaming
 from tawtin.runtime.roaming.asking import Asking
 from tawtin.runtime.roaming.lending import Lending
-from tawtin.runtime.simulate.network import Broken, NetworkFailed, Predicate, simulate_network
-from tawtin.runtime.simulate.network.history import Driver
-from tawtin.runtime.simulate.network.site import ERROR_PPM, NetPlane
+from tawtin.runtime.simulate.network import NetworkFailed, Predicate, simulate_network
+from tawtin.runtime.simulate.network.site import NetPlane
 
 Patch = pytest.MonkeyPatch
 SEEDS_MAX = 300
@@ -42,21 +41,6 @@ LIVENESS = {P.L1, P.L2, P.L3}
 
 def m1(patch: Patch) -> None:
     patch.setattr(timing, "wait_ms", lambda lease_ms, **_: lease_ms)
-
-
-def m2(patch: Patch) -> None:
-    plain = visited._renewed
-
-    def renewed(side: visited.Visited, message: RenewOk) -> Move:
-        if message.req in side.held.asked:
-            side.held.asked[message.req] = side.boot_ms
-        return plain(side, message)
-
-    patch.setattr(visited, "_renewed", renewed)
-
-
-def m3(patch: Patch) -> None:
-    patch.setattr(Lending, "resume", lambda self: None)
 
 
 def m4(patch: Patch) -> None:
@@ -239,17 +223,6 @@ def m16(patch: Patch) -> None:
     patch.setattr(Roaming, "fuse_ms", lambda self, run: None)
 
 
-def m17(patch: Patch) -> None:
-    plain = visited._renewed
-
-    def renewed(side: visited.Visited, message: RenewOk) -> Move:
-        if side.held.asked:
-            side.held.asked[message.req] = max(side.held.asked.values())
-        return plain(side, message)
-
-    patch.setattr(visited, "_renewed", renewed)
-
-
 def m19(patch: Patch) -> None:
     plain = homes._complete
 
@@ -390,122 +363,3 @@ def test_a_planted_mistake_is_found(
     else:
         pytest.fail(f"not found in {SEEDS_MAX} histories")
     assert found.predicate in want, str(found)
-
-
-# --- mistakes that matter only in one order of events, which is played here ------------------------------------------
-
-
-class Stage(Driver):
-    """A home without GPUs, a visited factory with them, and the worst clocks that the terms allow."""
-
-    def __init__(self) -> None:
-        seed = next(each for each in range(100) if len(Driver(each, {}, RERUN).sites) == 2)
-        super().__init__(seed, {}, RERUN)
-        self.home, self.there = self.sites
-        self.home.clock.ppm, self.there.clock.ppm = ERROR_PPM, -ERROR_PPM
-        self.home.host.nodes = {}
-        self.there.host.nodes = {name: replace(node, gpus=4) for name, node in self.there.host.nodes.items()}
-        self.crash_permille = self.cut_percent = self.host_permille = self.supervisor_permille = 0
-        self.lost_permille, self.work_ms = 0, 300_000
-        for site in self.sites:
-            site.start()
-            site.found([other for other in self.sites if other is not site])
-            self._settle(site)
-
-    def roam(self) -> None:
-        """Let the home submit a job that it cannot run."""
-        self.sites, both = [self.home], self.sites
-        self._submit()
-        self.sites = both
-
-    def play(self, ms: int, until: Callable[[], bool] = lambda: False) -> None:
-        """Let this much time pass, in small steps."""
-        end = self.time.ms + ms
-        while self.time.ms < end and not until():
-            self._pass_time(50)
-            for site in self.sites:
-                site.due()
-                self._settle(site)
-            self.auditor.look()
-
-    def runs(self) -> bool:
-        """Whether the job runs there."""
-        return bool(self.there.host.active) and all(each.alive for each in self.there.host.active.values())
-
-
-def late_grant(stage: Stage) -> None:
-    """A grant arrives late, and nothing reaches home any more."""
-    granted: list[int] = []
-
-    def fate(sender: str, _recipient: str, message: object) -> int | None:
-        if isinstance(message, RenewOk):
-            granted.append(stage.time.ms)
-            return 3_000
-        return None if granted and sender == stage.there.name else 1
-
-    stage.network.fate = fate
-    stage.roam()
-    stage.play(10_000, stage.runs)
-    stage.play(60_000)
-    assert granted
-
-
-def old_grant(stage: Stage) -> None:
-    """The answer to an old request arrives after a newer one was sent, and lost."""
-    granted: list[int] = []
-
-    def fate(sender: str, _recipient: str, message: object) -> int | None:
-        if isinstance(message, RenewOk):
-            granted.append(stage.time.ms)
-            return 9_000
-        return None if granted and sender == stage.there.name else 1
-
-    stage.network.fate = fate
-    stage.roam()
-    stage.play(10_000, stage.runs)
-    stage.play(60_000)
-    assert granted
-
-
-def dies_before_the_start(stage: Stage) -> None:
-    """The visited control plane dies after it recorded the commit, before it told its engine; then the cable is cut."""
-    cut: list[bool] = []
-    stage.network.fate = lambda *_: None if cut else 1
-    plain = stage._settle
-
-    def settle(site: Any) -> None:
-        plane = site.plane
-        if site is stage.there and plane is not None and not cut:
-            plane.hear()
-            plane.decide()
-            plane.take()
-            plane.commit()
-            if plane.factory.state.guests:
-                cut.append(True)
-                site.crash(0)
-                site.start()
-        plain(site)
-
-    stage._settle = settle
-    stage.roam()
-    stage.play(60_000)
-    assert cut
-
-
-@pytest.mark.parametrize(
-    ("plant", "script"),
-    [(m2, late_grant), (m17, old_grant), (m3, dies_before_the_start)],
-    ids=["M2", "M17", "M3"],
-)
-def test_a_mistake_in_a_played_order_is_found_and_without_it_all_holds(
-    plant: Callable[[Patch], None], script: Callable[[Stage], None], monkeypatch: Patch
-):
-    stage = Stage()
-    script(stage)
-    stage.network.fate = None
-    stage.heal()
-    stage.work_ms = 0
-    plant(monkeypatch)
-    with pytest.raises(Broken) as broken:
-        script(Stage())
-    assert broken.value.predicate in EXECUTION

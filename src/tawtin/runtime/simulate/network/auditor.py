@@ -88,7 +88,8 @@ class Auditor:
         self.starts[site.name, process.run] += 1
         if self.starts[site.name, process.run] > 1:
             self.fail(Predicate.P4, f"{process.run} at {site.name}")
-        if mark in self.finished and mark not in self.lost and mark not in self.rerun:
+        known = self.accepted[mark] > 0 if mark in self.rerun else mark in self.finished
+        if known and mark not in self.lost:
             self.fail(Predicate.P7, f"{mark} starts at {site.name} as {process.run}")
         there = self.alive.setdefault(mark, [])
         there.append((site.name, process))
