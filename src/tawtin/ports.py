@@ -14,6 +14,7 @@ from tawtin.model.base import Record
 from tawtin.model.events import Entry
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Shape, Slot
+from tawtin.model.roaming import Message, Offer, Peer
 from tawtin.model.views import LogChunk
 from tawtin.model.workload import Kept, Outcome, Usage, WorkloadSpec
 
@@ -50,6 +51,22 @@ class Signer(Protocol):
 
     def verify(self, key: str, body: bytes, signature: str) -> bool:
         """Whether `signature` is that of `key` over `body`. Never raises."""
+        ...
+
+
+class TransportError(Exception):
+    """A peer did not say that it has what was sent; it may have it all the same."""
+
+
+class Transport(Protocol):
+    """The way to peers."""
+
+    async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
+        """Hand messages to a peer, with what we have to offer. Raises TransportError."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of all connections."""
         ...
 
 

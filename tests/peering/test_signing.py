@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tawtin.model.roaming import NotHeld, RenewOk
 from tawtin.peering import signing
 from tawtin.peering.identity import Identity
-from tawtin.peering.inbox import PATH, Inbox, Malformed, encode_envelope
+from tawtin.peering.inbox import PATH, Envelope, Inbox, Malformed, encode_envelope
 from tawtin.peering.signing import (
     AGE_S_MAX,
     BODY_BYTES_MAX,
@@ -73,7 +73,10 @@ def refused(
 
 def test_a_signed_request_is_taken_in_and_its_answer_holds():
     box, headers = inbox(), signed()
-    assert box.open(method="POST", url=URL, headers=headers, body=BODY, now_s=NOW_S) == ("casa", MESSAGES)
+    assert box.open(method="POST", url=URL, headers=headers, body=BODY, now_s=NOW_S) == (
+        "casa",
+        Envelope(messages=MESSAGES),
+    )
     request = Request("POST", URL, headers)
     body, answered = box.answer(request, 2, "casa", NOW_S)
     assert body == b'{"taken":2}'
@@ -180,7 +183,6 @@ def test_nonces_are_forgotten_in_time_and_bounded_meanwhile():
         b"",
         b"{",
         b"[]",
-        b'{"messages":[]}',
         b'{"messages":[{"message":"renew_ok"}]}',
         b'{"messages":[{"message":"boo","workload":"wl-1","epoch":1}]}',
         b'{"messages":[{"message":"renew_ok","workload":"../x","epoch":1,"req":"' + b"0" * 32 + b'"}]}',
@@ -221,8 +223,8 @@ def test_a_second_implementation_signs_what_we_take_in_and_checks_what_we_answer
     plain = [{"message": "renew_ok", "workload": "wl-1", "epoch": 1, "req": "0" * 32}]
     body, headers = other.request(PATH, "nairobi", plain, created=NOW_S, nonce=NONCE)
     box = inbox()
-    sender, messages = box.open(method="POST", url=URL, headers=headers, body=body, now_s=NOW_S)
-    assert (sender, messages) == ("casa", MESSAGES[:1])
+    sender, envelope = box.open(method="POST", url=URL, headers=headers, body=body, now_s=NOW_S)
+    assert (sender, envelope.messages) == ("casa", MESSAGES[:1])
     answer, answered = box.answer(Request("POST", URL, headers), 1, "casa", NOW_S)
     assert answer_holds(headers, PATH, 200, answered, answer, NAIROBI.key)
     assert not answer_holds(headers, PATH, 200, answered, answer + b" ", NAIROBI.key)
@@ -240,10 +242,10 @@ def test_no_changed_byte_is_taken_in_and_nothing_but_a_refusal_is_raised(data: s
     if changed[name] == text:
         return
     try:
-        sender, messages = inbox().open(method="POST", url=URL, headers=changed, body=BODY, now_s=NOW_S)
+        sender, envelope = inbox().open(method="POST", url=URL, headers=changed, body=BODY, now_s=NOW_S)
     except Refusal:
         return
-    assert (sender, messages) == ("casa", MESSAGES), (
+    assert (sender, envelope.messages) == ("casa", MESSAGES), (
         "white space and labels may differ, what was said may not"
     )
 

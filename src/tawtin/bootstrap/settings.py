@@ -77,6 +77,13 @@ class RulesSettings(Record, frozen=True, kw_only=True):
     """A folder of rule packs, relative to this file, that replace those of the same country; empty for none."""
 
 
+class PeeringSettings(Record, frozen=True, kw_only=True):
+    """`[peering]`: how other factories are spoken with."""
+
+    ca_file: str = ""
+    """Authorities for peers with an `https` address; empty for the system's."""
+
+
 class TelemetrySettings(Record, frozen=True, kw_only=True):
     """`[telemetry]`: what the factory says of itself."""
 
@@ -113,6 +120,7 @@ class Settings(Record, frozen=True, kw_only=True):
     prices: PriceSettings = PriceSettings()
     policy: PolicySettings = PolicySettings()
     rules: RulesSettings = RulesSettings()
+    peering: PeeringSettings = PeeringSettings()
     store: StoreSettings = StoreSettings()
     api: WebSettings = WebSettings()
     pace: LiveSettings = LiveSettings()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,18 @@ from tawtin.core.residency import Judge
 from tawtin.engines.local.engine import LocalEngine
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
+from tawtin.peering.identity import Identity, open_identity
+from tawtin.peering.inbox import Inbox
+from tawtin.peering.transport import HttpTransport
 from tawtin.rules.load import load_packs
+from tawtin.runtime.neighbours import Neighbours
+from tawtin.runtime.roaming import LIVING
 from tawtin.runtime.service import Service
 from tawtin.runtime.system import SystemClock, SystemEntropy
 from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.open import open_blobs, open_journal
 from tawtin.web.app import create_app
+from tawtin.web.door import Door
 from tawtin.web.serve import serve
 
 if TYPE_CHECKING:
@@ -84,7 +91,16 @@ def open_service(settings: Settings, journal: Journal) -> Service:
     data = prepare_data(settings)
     blobs = open_blobs(artifacts_url(settings))
     root = settings.local.root or str(data / "engine")
+    entropy = SystemEntropy()
+    identity = open_identity(data)
     engine = LocalEngine(msgspec.structs.replace(settings.local, root=root), BlobArtifacts(blobs))
+    name = settings.factory.name
+    neighbours = Neighbours(
+        signer=identity,
+        entropy=entropy,
+        transport=HttpTransport(name, identity, entropy, ca_file=settings.peering.ca_file),
+        fuse_stop_ms=engine.fuse_stop_ms(),
+    )
     return Service(
         site=site_of(settings),
         judge=judge_of(settings),
@@ -92,8 +108,9 @@ def open_service(settings: Settings, journal: Journal) -> Service:
         engine=engine,
         blobs=blobs,
         clock=SystemClock(),
-        entropy=SystemEntropy(),
+        entropy=entropy,
         settings=settings.pace,
+        neighbours=neighbours,
     )
 
 
@@ -116,6 +133,19 @@ async def start_service(settings: Settings) -> Service:
     return service
 
 
+def _door(service: Service) -> Door | None:
+    """Where peers come in."""
+    if service.neighbours is None or not isinstance(service.neighbours.signer, Identity):
+        return None
+
+    def key_of(name: str) -> str:
+        peer = service.state.peers.get(name)
+        return peer.key if peer is not None and peer.state in LIVING else ""
+
+    inbox = Inbox(service.site.name, service.neighbours.signer, key_of, int(time.time()))
+    return Door(service, inbox)
+
+
 async def run_factory(
     settings: Settings, stop: asyncio.Event, announce: Callable[[str, Service], None] | None = None
 ) -> None:
@@ -133,7 +163,9 @@ async def run_factory(
             announce(url, service)
 
     try:
-        app = create_app(service, settings.api, otlp_endpoint=settings.telemetry.otlp_endpoint)
+        app = create_app(
+            service, settings.api, otlp_endpoint=settings.telemetry.otlp_endpoint, door=_door(service)
+        )
         await serve(app, settings.api, stop, up)
     finally:
         await asyncio.to_thread(address_file.unlink, missing_ok=True)

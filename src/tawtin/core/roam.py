@@ -74,8 +74,10 @@ def asks(
 
 
 def may_roam(workload: Workload) -> bool:
-    """Whether it may leave at all: guests do not travel on, and secrets stay at home."""
-    return not workload.guest and not workload.spec.secrets and not workload.cancel
+    """Whether it may leave at all: guests do not travel on, secrets stay at home, and files do not travel yet."""
+    spec = workload.spec
+    stays = workload.guest or workload.cancel or spec.secrets or spec.workdir or spec.mounts or spec.outputs
+    return not stays
 
 
 def places(state: State, workload: Workload, offers: Mapping[str, Offer], now_ms: int) -> tuple[str, ...]:

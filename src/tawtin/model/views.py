@@ -255,3 +255,13 @@ class Localised(Record, frozen=True, kw_only=True):
     bytes: Share
     """In and out of runs."""
     runs: Share
+
+
+class IdentityView(Record, frozen=True, kw_only=True):
+    """Who a factory is to its peers."""
+
+    name: str
+    country: str
+    currency: str
+    key: str
+    """Its public Ed25519 key, base64; empty if it speaks with nobody."""

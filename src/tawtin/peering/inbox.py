@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from tawtin.model.base import Record
-from tawtin.model.roaming import VERSION, Message
+from tawtin.model.roaming import VERSION, Message, Offer
 from tawtin.peering.identity import Identity
 from tawtin.peering.signing import Refusal, Request, Seen, sign_answer, verify_request
 
@@ -23,7 +23,9 @@ class Envelope(Record, frozen=True, kw_only=True):
     """What one request carries."""
 
     version: Annotated[int, msgspec.Meta(ge=1)] = VERSION
-    messages: Annotated[tuple[Message, ...], msgspec.Meta(min_length=1, max_length=MESSAGES_MAX)]
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=MESSAGES_MAX)] = ()
+    offer: Offer | None = None
+    """What the sender says that it has; the newest counts."""
 
 
 class Taken(Record, frozen=True, kw_only=True):
@@ -40,9 +42,9 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decoder: Final = msgspec.json.Decoder(Envelope)
 
 
-def encode_envelope(messages: tuple[Message, ...]) -> bytes:
+def encode_envelope(messages: tuple[Message, ...], offer: Offer | None = None) -> bytes:
     """The body of a request."""
-    return _encode(Envelope(messages=messages))
+    return _encode(Envelope(messages=messages, offer=offer))
 
 
 class Inbox:
@@ -57,8 +59,8 @@ class Inbox:
 
     def open(
         self, *, method: str, url: str, headers: Mapping[str, str], body: bytes, now_s: int
-    ) -> tuple[str, tuple[Message, ...]]:
-        """Return the sender and its messages. Raises Refusal, or Malformed for a body that was signed and is wrong."""
+    ) -> tuple[str, Envelope]:
+        """Return the sender and its envelope. Raises Refusal, or Malformed for a body that was signed and is wrong."""
         sender = verify_request(
             method=method,
             url=url,
@@ -73,7 +75,7 @@ class Inbox:
             envelope = _decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed(str(error)) from None
-        return sender, envelope.messages
+        return sender, envelope
 
     def answer(
         self, request: Request, taken: int, recipient: str, now_s: int

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from tawtin.model.site import Site
     from tawtin.ports import Clock, Engine, Entropy, Journal, Report
     from tawtin.runtime.factory import Effects, Step
+    from tawtin.runtime.neighbours import Neighbours
 
 log = logging.getLogger("tawtin.live")
 T = TypeVar("T")
 PURGE_EVERY_MS: Final = 3_600_000
+PEER_TICK_S: Final = 0.1
 
 
 class LiveSettings(Record, frozen=True, kw_only=True):
@@ -85,10 +87,12 @@ class Live:
         entropy: Entropy,
         settings: LiveSettings | None = None,
         judge: Judge | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         """Wire the parts; nothing happens before `start`."""
         self.site = site
         self.judge = judge
+        self.neighbours = neighbours
         self.journal = journal
         self.engine = engine
         self.clock = clock
@@ -139,6 +143,9 @@ class Live:
             asyncio.create_task(self._commit_forever()),
             asyncio.create_task(self._watch_forever()),
         ]
+        if self.neighbours is not None:
+            self._tasks.append(asyncio.create_task(self.neighbours.run()))
+            self._tasks.append(asyncio.create_task(self._time_forever()))
         self.spawn(self._fill_recent())
 
     async def _fill_recent(self) -> None:
@@ -151,6 +158,8 @@ class Live:
         loop = asyncio.get_running_loop()
         state = await loop.run_in_executor(self._commit_thread, load, self.journal, self.site, self.judge)
         self.factory = Factory(self.site, state, self.clock, meter_ms=self.settings.meter_ms)
+        if self.neighbours is not None:
+            self.neighbours.attach(self.factory)
 
     async def stop(self) -> None:
         """Make durable what is staged, then let go of engine and journal. Runs go on."""
@@ -159,6 +168,8 @@ class Live:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.neighbours is not None:
+            await self.neighbours.close()
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.cancel()
@@ -261,6 +272,8 @@ class Live:
         if not cycle.done():
             cycle.set_result(None)
         loop.run_in_executor(self._engine_thread, self._tell, step.effects)
+        if self.neighbours is not None:
+            self.neighbours.post(step.effects.send)
         self._publish(step.subjects)
 
     async def _journal_failed(self, error: Exception) -> None:
@@ -319,6 +332,8 @@ class Live:
                 self.engine.stop(stop.run, stop.cause, stop.grace_ms)
             except Exception:
                 log.exception("run %s could not be stopped; it is tried again", stop.run)
+        for run, until_ms in effects.extend:
+            self.engine.extend(run, until_ms)
         for run in effects.forget:
             try:
                 self.engine.forget(run)
@@ -341,6 +356,15 @@ class Live:
             if len(self.state.workloads) > len(self.state.runs):
                 self.factory.moved = True
             self._dirty.set()
+
+    async def _time_forever(self) -> None:
+        """Let what is due between peers happen."""
+        while True:
+            await asyncio.sleep(PEER_TICK_S)
+            if self.factory.roaming is not None:
+                self.factory.roaming.due()
+                if self.factory.staged:
+                    self._dirty.set()
 
     async def _purge(self) -> None:
         before = idempotency_time(self.factory.now_ms() - self.settings.idempotency_ms)

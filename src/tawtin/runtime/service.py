@@ -15,6 +15,7 @@ from tawtin.model.events import (
     ArtifactKept,
     KeyPut,
     NodePut,
+    PeerPut,
     SubmissionRefused,
     TenantPut,
     WorkloadsSubmitted,
@@ -26,6 +27,7 @@ from tawtin.ports import BlobError, Blobs
 from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound, ServiceError, VersionMismatch
 from tawtin.runtime.factory import subject_of
+from tawtin.runtime.roaming.lending import guest_tenant
 from tawtin.runtime.workloads import PAGE_MAX, Workloads
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from tawtin.model.events import Entry, Event
     from tawtin.model.resources import Node, NodeHealth
+    from tawtin.model.roaming import Peer
     from tawtin.model.views import Localised
 
 MANIFEST_BYTES_MAX: Final = 64 << 20
@@ -121,6 +124,41 @@ class Service(Workloads):
                 version=known.version + 1,
             )
         self.factory.stage(TenantPut(tenant=put, by=actor.key))
+        await self.durable()
+        return put
+
+    async def peers(self, actor: Actor) -> tuple[Peer, ...]:
+        """The factories that this one knows."""
+        actor.need(Scope.ADMIN)
+        await self.settle()
+        return tuple(self.state.peers[name] for name in sorted(self.state.peers))
+
+    async def put_peer(self, actor: Actor, peer: Peer) -> Peer:
+        """Add or change a peer, and the tenant under which its work runs here."""
+        actor.need(Scope.ADMIN)
+        self.check()
+        if peer.name == self.site.name:
+            msg = f"`{peer.name}` is this factory: peers need other names"
+            raise Invalid(msg)
+        known = self.state.peers.get(peer.name)
+        put = msgspec.structs.replace(
+            peer,
+            added_ms=known.added_ms if known is not None else self.factory.now_ms(),
+            version=known.version + 1 if known is not None else 1,
+        )
+        tenant = guest_tenant(put)
+        held = self.state.tenants.get(tenant.id)
+        if held is not None and held.name != peer.name:
+            msg = f"tenant `{tenant.id}` exists already and is not that of `{peer.name}`: choose another name"
+            raise Conflict(msg)
+        number = max((each.number for each in self.state.tenants.values()), default=0) + 1
+        tenant = msgspec.structs.replace(
+            tenant,
+            number=held.number if held is not None else number,
+            created_ms=held.created_ms if held is not None else self.factory.now_ms(),
+            version=held.version + 1 if held is not None else 1,
+        )
+        self.factory.stage(TenantPut(tenant=tenant, by=actor.key), PeerPut(peer=put, by=actor.key))
         await self.durable()
         return put
 

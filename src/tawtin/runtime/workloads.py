@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tawtin.core.admit import Submission, admit
 from tawtin.core.explain import explain, preview
@@ -17,8 +17,11 @@ from tawtin.runtime.live import Live
 from tawtin.runtime.rows import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tawtin.model.events import WorkloadsSubmitted
     from tawtin.model.idempotency import Remembered
+    from tawtin.model.roaming import Message, Offer
     from tawtin.runtime.actor import Actor
 
 PAGE_MAX: Final = 1_000
@@ -209,6 +212,27 @@ class Workloads(Live):
         query = Query(kind="run", parent=workload.id, limit=PAGE_MAX)
         runs: list[Run] = [decode("run", body) for body in await self.in_thread(self.journal.list, query)]
         return tuple(sorted(runs, key=lambda run: -run.epoch))
+
+    async def hear(self, sender: str, messages: Iterable[Message], offer: Offer | None) -> None:
+        """Take in what a peer signed. Raises Unavailable; what it comes to is said in messages of our own."""
+        self.check()
+        for message in messages:
+            roaming = self.factory.roaming
+            if roaming is None:
+                return
+            rows: dict[tuple[str, str], Any] = {}
+            needs = roaming.needs(sender, message)
+            if needs:
+                await self.settle()
+            for kind, name in needs:
+                body = await self.in_thread(self.journal.get, kind, name)
+                if body is not None:
+                    rows[kind, name] = decode(kind, body)
+            if self.factory.roaming is not None:
+                self.factory.roaming.hear(sender, message, rows)
+        if offer is not None and self.neighbours is not None:
+            self.neighbours.hear_offer(sender, offer)
+        self._dirty.set()
 
     async def log(
         self,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
+from tawtin.peering.inbox import PATH
 from tawtin.runtime.actor import Actor
 from tawtin.web.errors import MEDIA, HttpError, problem_of
 from tawtin.web.exchange import Answer, Exchange, Gone, answer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tawtin.runtime.service import Service
+    from tawtin.web.door import Door
     from tawtin.web.route import Route
     from tawtin.web.settings import WebSettings
 
@@ -54,6 +56,7 @@ class App:
         *,
         otlp_endpoint: str = "",
         routes: Iterable[Route] = ROUTES,
+        door: Door | None = None,
     ) -> None:
         """Wire it; nothing happens before the first request."""
         self.service = service
@@ -61,6 +64,7 @@ class App:
         self.closing = asyncio.Event()
         """Set when the factory is about to stop: streams end."""
         self.requests = Requests()
+        self.door = door
         self.tracer = open_tracer(otlp_endpoint, service.site.name)
         self._here = secrets.token_hex(6)
         self._numbers = itertools.count(1)
@@ -77,7 +81,9 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"] == PATH and self.door is not None:
+            await self.door(scope, receive, send)
+        elif scope["type"] == "http":
             await self._plain.get(scope["path"], self._router)(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
@@ -97,12 +103,14 @@ class App:
         return f"{self._here}-{next(self._numbers):x}"
 
 
-def create_app(service: Service, settings: WebSettings, *, otlp_endpoint: str = "") -> App:
+def create_app(
+    service: Service, settings: WebSettings, *, otlp_endpoint: str = "", door: Door | None = None
+) -> App:
     """Return the ASGI application of a factory. Requests are traced to `otlp_endpoint` (OTLP over HTTP) if it is given.
 
     Raises ValueError if they cannot be, as the extra `otel` is missing.
     """
-    return App(service, settings, otlp_endpoint=otlp_endpoint)
+    return App(service, settings, otlp_endpoint=otlp_endpoint, door=door)
 
 
 class _Resource:

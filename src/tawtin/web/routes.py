@@ -21,6 +21,7 @@ from tawtin.model.requests import (
     WorkloadFilter,
 )
 from tawtin.model.resources import Node
+from tawtin.model.roaming import Peer
 from tawtin.model.tenant import Account, Scope, Tenant
 from tawtin.model.views import (
     ArtifactView,
@@ -28,6 +29,7 @@ from tawtin.model.views import (
     CapacityView,
     EventPage,
     Explanation,
+    IdentityView,
     Items,
     KeyView,
     Localised,
@@ -56,6 +58,7 @@ _FORMS: Final[dict[str, Any]] = {
 }
 _DIGEST: Final = "sha256:" + "0" * 64
 
+_PEER_KEY: Final = "6d5kkmPE7rOCGh2Zc2mqsc5oF8kA0n2Gm3jv6F7bP1E="
 ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/v1/workloads", workloads.submit, methods=["POST"], scope=Scope.SUBMIT, query=ForTenant,
           body=Job, bodies=_FORMS, answers=Submitted, status=201, headers=("Idempotency-Key",),
@@ -96,6 +99,12 @@ ROUTES: Final[tuple[Route, ...]] = (
           body=NodeChange, answers=Node, errors=(404, 415, 507), example={"health": "draining"}),
     Route("/api/v1/usage", site.usage, query=UsageFilter, answers=Items[Account]),
     Route("/api/v1/localisation", site.localisation, query=UsageFilter, answers=Items[Localised]),
+    Route("/api/v1/identity", site.identity, answers=IdentityView),
+    Route("/api/v1/peers", site.list_peers, scope=Scope.ADMIN, answers=Items[Peer]),
+    Route("/api/v1/peers/{name}", site.put_peer, methods=["PUT"], scope=Scope.ADMIN, body=Peer, answers=Peer,
+          errors=(409, 415, 507),
+          example={"name": "nairobi", "address": "https://nairobi.example:8470", "key": _PEER_KEY, "state": "active",
+                   "country": "KE", "currency": "MAD", "lends": {"gpus": {"H100": 4}}}),
     Route("/api/v1/artifacts", artifacts.list_artifacts, query=ArtifactFilter, answers=Page[Artifact]),
     Route("/api/v1/artifacts", artifacts.put_artifact, methods=["POST"], scope=Scope.SUBMIT, query=ForTenant,
           body=ArtifactNew, answers=Artifact, status=201, errors=(404, 415, 507),

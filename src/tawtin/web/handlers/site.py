@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import tawtin
 from tawtin.model.requests import NodeChange
 from tawtin.model.resources import NodeHealth
-from tawtin.model.views import EventPage, Items, WhoAmI
+from tawtin.model.roaming import Peer
+from tawtin.model.tenant import Scope
+from tawtin.model.views import EventPage, IdentityView, Items, WhoAmI
 from tawtin.web.errors import HttpError
 from tawtin.web.exchange import Answer, Exchange, answer
 from tawtin.web.streams import events_from
@@ -62,6 +64,28 @@ async def localisation(exchange: Exchange) -> Answer:
     query: UsageFilter = exchange.query
     found = await exchange.service.localisation(exchange.actor, tenant=query.tenant, month=query.month)
     return answer(Items(items=found))
+
+
+async def list_peers(exchange: Exchange) -> Answer:
+    """List the factories that this one knows."""
+    return answer(Items(items=await exchange.service.peers(exchange.actor)))
+
+
+async def put_peer(exchange: Exchange) -> Answer:
+    """Add or change a peer. Both operators have to do it, each with the other's key, which they compare."""
+    exchange.no_idempotency_key()
+    peer = await exchange.read(Peer)
+    if peer.name != exchange.params["name"]:
+        raise HttpError(400, f"the body names `{peer.name}`, and the path another one", "Invalid")
+    return answer(await exchange.service.put_peer(exchange.actor, peer))
+
+
+async def identity(exchange: Exchange) -> Answer:
+    """Show who this factory is to its peers: its name, country and public key."""
+    exchange.actor.need(Scope.READ)
+    site, neighbours = exchange.service.site, exchange.service.neighbours
+    key = neighbours.signer.key if neighbours is not None else ""
+    return answer(IdentityView(name=site.name, country=site.country, currency=site.currency, key=key))
 
 
 async def list_events(exchange: Exchange) -> Answer:

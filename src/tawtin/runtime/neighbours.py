@@ -1,0 +1,151 @@
+"""A live factory's way to its peers: what is sent waits here for its turn, and may be lost; what matters is said again.
+
+One task for each peer posts what has gathered, several at a time. A peer that does not answer is left alone for
+a moment, and everything that was meant for it meanwhile is dropped: the handshake repeats itself until it is heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from tawtin.core.roam import free_nodes
+from tawtin.model.roaming import Offer, PeerState
+from tawtin.ports import TransportError
+from tawtin.runtime.roaming import Roaming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tawtin.model.roaming import Message
+    from tawtin.ports import Entropy, Signer, Transport
+    from tawtin.runtime.factory import Factory
+
+log = logging.getLogger("tawtin.neighbours")
+BATCH_MAX: Final = 64
+WAITING_MAX: Final = 10_000
+OFFER_S: Final = 2.0
+"""How often peers are told what is free here."""
+PAUSE_S: Final = 1.0
+PAUSE_S_MAX: Final = 30.0
+OFFER_AGE_MS_MAX: Final = 60_000
+"""An offer that was heard longer ago counts no more."""
+
+
+class Neighbours:
+    """The peers of one factory, over all lives of its state in this process."""
+
+    def __init__(
+        self,
+        *,
+        signer: Signer,
+        entropy: Entropy,
+        transport: Transport,
+        fuse_stop_ms: int | None,
+    ) -> None:
+        """`fuse_stop_ms` is what the engine promises about leases."""
+        self.signer = signer
+        self.entropy = entropy
+        self.transport = transport
+        self.fuse_stop_ms = fuse_stop_ms
+        self.roaming: Roaming
+        self.factory: Factory
+        self.offers_heard_ms: dict[str, int] = {}
+        self._waiting: dict[str, deque[Message]] = {}
+        self._wake: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._offer_seq = 0
+
+    def attach(self, factory: Factory) -> None:
+        """Speak for this state machine from now on: at a start, and after a transaction that was taken back."""
+        offers = self.roaming.asking.offers if hasattr(self, "roaming") else {}
+        factory.roaming = self.roaming = Roaming(
+            factory, self.signer, self.entropy, fuse_stop_ms=self.fuse_stop_ms
+        )
+        self.factory = factory
+        self.roaming.asking.offers.update(offers)
+
+    def post(self, messages: Iterable[tuple[str, Message]]) -> None:
+        """Line up messages that are durable now."""
+        for peer, message in messages:
+            waiting = self._waiting.setdefault(peer, deque(maxlen=WAITING_MAX))
+            waiting.append(message)
+            self._event(peer).set()
+            if peer not in self._tasks:
+                self._tasks[peer] = asyncio.create_task(self._serve(peer))
+
+    def hear_offer(self, sender: str, offer: Offer) -> None:
+        """Keep the newest word of a peer about itself; what it says about others counts nothing."""
+        if offer.factory == sender:
+            self.roaming.asking.offers[sender] = offer
+            self.offers_heard_ms[sender] = self.factory.clock.monotonic_ms()
+            self.factory.moved = True
+
+    async def run(self) -> None:
+        """Tell peers what is free here, and forget what they said long ago, for ever."""
+        while True:
+            for peer in list(self.factory.state.peers.values()):
+                if peer.state is PeerState.ACTIVE:
+                    self.post(())
+                    self._event(peer.name).set()
+                    self._waiting.setdefault(peer.name, deque(maxlen=WAITING_MAX))
+                    if peer.name not in self._tasks:
+                        self._tasks[peer.name] = asyncio.create_task(self._serve(peer.name))
+            oldest = self.factory.clock.monotonic_ms() - OFFER_AGE_MS_MAX
+            for name, heard_ms in list(self.offers_heard_ms.items()):
+                if heard_ms < oldest:
+                    self.offers_heard_ms.pop(name)
+                    self.roaming.asking.offers.pop(name, None)
+            await asyncio.sleep(OFFER_S)
+
+    async def close(self) -> None:
+        """Let go of all peers."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self.transport.close()
+
+    async def _serve(self, name: str) -> None:
+        pause_s = PAUSE_S
+        event = self._event(name)
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), 60)
+            event.clear()
+            peer = self.factory.state.peers.get(name)
+            if peer is None or peer.state in (PeerState.REVOKED, PeerState.LEFT, PeerState.INVITED):
+                self._waiting[name].clear()
+                continue
+            waiting = self._waiting[name]
+            batch = tuple(waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX)))
+            try:
+                await self.transport.post(peer, batch, self._offer())
+            except TransportError as error:
+                log.info("`%s` is not reached: %s", name, error)
+                waiting.clear()
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            else:
+                pause_s = PAUSE_S
+                if waiting:
+                    event.set()
+
+    def _event(self, name: str) -> asyncio.Event:
+        return self._wake.setdefault(name, asyncio.Event())
+
+    def _offer(self) -> Offer:
+        self._offer_seq += 1
+        site = self.factory.site
+        return Offer(
+            factory=site.name,
+            country=site.country,
+            seq=self._offer_seq,
+            made_ms=self.factory.now_ms(),
+            free=free_nodes(self.factory.state),
+            currency=site.currency,
+            minor_per_gpu_hour=site.minor_per_gpu_hour,
+            minor_per_cpu_hour=site.minor_per_cpu_hour,
+        )

@@ -1,0 +1,79 @@
+"""The door for peers: `POST /peer/v1/messages`. Signatures stand in for keys here, so it is no route of the API."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+from tawtin.peering.inbox import PATH, Inbox, Malformed
+from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, Token
+from tawtin.runtime.errors import ServiceError
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from tawtin.runtime.service import Service
+
+_STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
+
+
+class Door:
+    """Lets in what peers sign."""
+
+    def __init__(self, service: Service, inbox: Inbox) -> None:
+        """Wire it."""
+        self.service = service
+        self.inbox = inbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            if scope["method"] != "POST":
+                await _say(send, 405, {"detail": f"messages are posted to {PATH}", "token": "Invalid"})
+                return
+            body = await _body(receive)
+            url = f"http://{headers.get('host') or 'here'}{scope['path']}"
+            sender, envelope = self.inbox.open(
+                method="POST", url=url, headers=headers, body=body, now_s=int(time.time())
+            )
+            await self.service.hear(sender, envelope.messages, envelope.offer)
+        except Refusal as refusal:
+            status = _STATUSES.get(refusal.token, 401)
+            await _say(send, status, {"detail": str(refusal), "token": refusal.token.value})
+        except Malformed as error:
+            await _say(send, 400, {"detail": f"the envelope cannot be read: {error}", "token": "Malformed"})
+        except ServiceError as error:
+            await _say(send, 503, {"detail": str(error), "token": "Unavailable"})
+        else:
+            answer, signed = self.inbox.answer(
+                Request("POST", url, headers), len(envelope.messages), sender, int(time.time())
+            )
+            await _send(send, 200, answer, signed)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body. Raises Refusal when it is too large."""
+    pieces = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(Token.BAD_SIGNATURE, "the connection ended before the body did")
+        pieces += message.get("body", b"")
+        if len(pieces) > BODY_BYTES_MAX:
+            raise Refusal(Token.TOO_LARGE, f"the body is longer than {BODY_BYTES_MAX} bytes")
+        if not message.get("more_body", False):
+            return bytes(pieces)
+
+
+async def _say(send: Send, status: int, problem: dict[str, str]) -> None:
+    body = json.dumps({"status": status, **problem}).encode()
+    await _send(send, status, body, {"content-type": "application/problem+json"})
+
+
+async def _send(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
