@@ -14,7 +14,7 @@ from tawtin.model.base import Record
 from tawtin.model.events import Entry
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Shape, Slot
-from tawtin.model.roaming import Message, Offer, Peer
+from tawtin.model.roaming import LogAsk, Message, Offer, Peer
 from tawtin.model.views import LogChunk
 from tawtin.model.workload import Kept, Outcome, Usage, WorkloadSpec
 
@@ -63,6 +63,10 @@ class Transport(Protocol):
 
     async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
         """Hand messages to a peer, with what we have to offer. Raises TransportError."""
+        ...
+
+    async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:
+        """A piece of a log that is at a peer. Raises TransportError."""
         ...
 
     async def close(self) -> None:

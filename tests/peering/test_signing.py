@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tawtin.model.roaming import NotHeld, RenewOk
 from tawtin.peering import signing
 from tawtin.peering.identity import Identity
-from tawtin.peering.inbox import PATH, Envelope, Inbox, Malformed, encode_envelope
+from tawtin.peering.inbox import PATH, Envelope, Inbox, Malformed, Taken, encode_envelope
 from tawtin.peering.signing import (
     AGE_S_MAX,
     BODY_BYTES_MAX,
@@ -78,7 +78,7 @@ def test_a_signed_request_is_taken_in_and_its_answer_holds():
         Envelope(messages=MESSAGES),
     )
     request = Request("POST", URL, headers)
-    body, answered = box.answer(request, 2, "casa", NOW_S)
+    body, answered = box.answer(request, Taken(taken=2), "casa", NOW_S)
     assert body == b'{"taken":2}'
     verify_answer(
         request, status=200, headers=answered, body=body, sender="nairobi", recipient="casa", key=NAIROBI.key
@@ -200,7 +200,7 @@ def test_a_signed_body_that_is_wrong_is_malformed(body: bytes):
 def test_an_answer_to_another_question_or_from_somebody_else_is_refused():
     box, headers = inbox(), signed()
     request = Request("POST", URL, headers)
-    body, answered = box.answer(request, 2, "casa", NOW_S)
+    body, answered = box.answer(request, Taken(taken=2), "casa", NOW_S)
     other = Request("POST", URL, signed(nonce="cd" * 16))
     about = {"sender": "nairobi", "recipient": "casa", "key": NAIROBI.key}
     for asked, status, shown, text, change in (
@@ -225,7 +225,7 @@ def test_a_second_implementation_signs_what_we_take_in_and_checks_what_we_answer
     box = inbox()
     sender, envelope = box.open(method="POST", url=URL, headers=headers, body=body, now_s=NOW_S)
     assert (sender, envelope.messages) == ("casa", MESSAGES[:1])
-    answer, answered = box.answer(Request("POST", URL, headers), 1, "casa", NOW_S)
+    answer, answered = box.answer(Request("POST", URL, headers), Taken(taken=1), "casa", NOW_S)
     assert answer_holds(headers, PATH, 200, answered, answer, NAIROBI.key)
     assert not answer_holds(headers, PATH, 200, answered, answer + b" ", NAIROBI.key)
     assert not answer_holds(headers, PATH, 200, answered, answer, CASA.key)

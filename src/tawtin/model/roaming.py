@@ -316,6 +316,16 @@ class Settled(_Message, tag="settled", frozen=True, kw_only=True):
     receipt_digest: Digest
 
 
+class LogAsk(Record, frozen=True, kw_only=True):
+    """Home asks for a piece of the log of an epoch that a peer has, or had."""
+
+    workload: WorkloadId
+    epoch: Epoch
+    offset: Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)] = 0
+    """Negative counts from the end."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1 << 19)] = 1 << 16
+
+
 FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispute
 FromVisited = Reserved | Refused | Committed | NotHeld | Unknown | Renew | Complete | ReceiptAgain | Settled
 Message = FromHome | FromVisited

@@ -6,7 +6,7 @@ It knows no web framework and no state. What is done with the messages, and when
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from tawtin.peering.identity import Identity
 from tawtin.peering.signing import Refusal, Request, Seen, sign_answer, verify_request
 
 PATH: Final = "/peer/v1/messages"
+LOG_PATH: Final = "/peer/v1/log"
 MESSAGES_MAX: Final = 256
 
 
@@ -34,12 +35,22 @@ class Taken(Record, frozen=True, kw_only=True):
     taken: int
 
 
+T = TypeVar("T", bound=Record)
+
+
 class Malformed(Exception):
     """A signed body that cannot be read; the message names the place."""
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decoder: Final = msgspec.json.Decoder(Envelope)
+
+
+def read(body: bytes, kind: type[T]) -> T:
+    """A signed body as a record. Raises Malformed."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(str(error)) from None
 
 
 def encode_envelope(messages: tuple[Message, ...], offer: Offer | None = None) -> bytes:
@@ -61,7 +72,12 @@ class Inbox:
         self, *, method: str, url: str, headers: Mapping[str, str], body: bytes, now_s: int
     ) -> tuple[str, Envelope]:
         """Return the sender and its envelope. Raises Refusal, or Malformed for a body that was signed and is wrong."""
-        sender = verify_request(
+        sender = self.verify(method=method, url=url, headers=headers, body=body, now_s=now_s)
+        return sender, read(body, Envelope)
+
+    def verify(self, *, method: str, url: str, headers: Mapping[str, str], body: bytes, now_s: int) -> str:
+        """Return the sender of a request, whatever it is about. Raises Refusal."""
+        return verify_request(
             method=method,
             url=url,
             headers=headers,
@@ -71,17 +87,12 @@ class Inbox:
             seen=self.seen,
             now_s=now_s,
         )
-        try:
-            envelope = _decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Malformed(str(error)) from None
-        return sender, envelope
 
     def answer(
-        self, request: Request, taken: int, recipient: str, now_s: int
+        self, request: Request, value: Record, recipient: str, now_s: int
     ) -> tuple[bytes, dict[str, str]]:
         """The body and the headers of our answer."""
-        body = _encode(Taken(taken=taken))
+        body = _encode(value)
         headers = sign_answer(
             self.identity,
             request,
@@ -94,4 +105,14 @@ class Inbox:
         return body, headers
 
 
-__all__ = ["PATH", "Envelope", "Inbox", "Malformed", "Refusal", "Taken", "encode_envelope"]
+__all__ = [
+    "LOG_PATH",
+    "PATH",
+    "Envelope",
+    "Inbox",
+    "Malformed",
+    "Refusal",
+    "Taken",
+    "encode_envelope",
+    "read",
+]

@@ -14,12 +14,15 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from tawtin.peering.inbox import PATH, encode_envelope
+import msgspec
+
+from tawtin.model.views import LogChunk
+from tawtin.peering.inbox import LOG_PATH, PATH, encode_envelope
 from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, sign_request, verify_answer
 from tawtin.ports import TransportError
 
 if TYPE_CHECKING:
-    from tawtin.model.roaming import Message, Offer, Peer
+    from tawtin.model.roaming import LogAsk, Message, Offer, Peer
     from tawtin.peering.identity import Identity
     from tawtin.ports import Entropy
 
@@ -43,14 +46,25 @@ class HttpTransport:
         """Hand messages to a peer. Raises TransportError if it did not say that it has them."""
         body = encode_envelope(messages, offer)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._post, peer, body)
+        await loop.run_in_executor(self._threads, self._post, peer, PATH, body)
 
-    def _post(self, peer: Peer, body: bytes) -> None:
+    async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:
+        """A piece of a log that is at a peer. Raises TransportError."""
+        loop = asyncio.get_running_loop()
+        body = msgspec.json.encode(ask)
+        answer = await loop.run_in_executor(self._threads, self._post, peer, LOG_PATH, body)
+        try:
+            return msgspec.json.decode(answer, type=LogChunk)
+        except msgspec.DecodeError as error:
+            msg = f"its log cannot be read: {error}"
+            raise TransportError(msg) from None
+
+    def _post(self, peer: Peer, path: str, body: bytes) -> bytes:
         parts = urlsplit(peer.address)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             msg = f"`{peer.address}` is no address of a factory, such as https://nairobi.example:8470"
             raise TransportError(msg)
-        url = f"{parts.scheme}://{parts.netloc}{PATH}"
+        url = f"{parts.scheme}://{parts.netloc}{path}"
         nonce = f"{self.entropy.bits(128):032x}"
         headers = sign_request(
             self.identity,
@@ -63,7 +77,7 @@ class HttpTransport:
             now_s=int(time.time()),
         )
         try:
-            status, answered, answer = self._exchange(peer, headers, body)
+            status, answered, answer = self._exchange(peer, path, headers, body)
             request = Request("POST", url, headers)
             if status != OK:
                 msg = f"it answered {status}: {answer[:300].decode('utf-8', 'replace')}"
@@ -77,12 +91,13 @@ class HttpTransport:
                 recipient=self.name,
                 key=peer.key,
             )
+            return answer
         except (OSError, HTTPException, Refusal) as error:
             self._drop(peer.name)
             raise TransportError(str(error) or type(error).__name__) from None
 
     def _exchange(
-        self, peer: Peer, headers: dict[str, str], body: bytes
+        self, peer: Peer, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         """One request; on a kept connection that had ended meanwhile, once more on a new one."""
         for fresh in (False, True):
@@ -91,7 +106,7 @@ class HttpTransport:
                 self._drop(peer.name)
                 kept = self._connections[peer.name] = self._connect(peer)
             try:
-                kept.request("POST", PATH, body, headers)
+                kept.request("POST", path, body, headers)
                 response = kept.getresponse()
                 answer = response.read(BODY_BYTES_MAX + 1)
             except (ConnectionError, HTTPException):

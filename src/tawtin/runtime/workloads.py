@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from tawtin.core.admit import Submission, admit
 from tawtin.core.explain import explain, preview
 from tawtin.model.events import SubmissionRefused
-from tawtin.model.ids import RANDOM_BITS, make_id
+from tawtin.model.ids import RANDOM_BITS, make_id, run_id
+from tawtin.model.roaming import Guest, LogAsk, guest_key
 from tawtin.model.tenant import Scope
 from tawtin.model.views import LogChunk, Page, PlanView, Submitted, WaitingView, WorkloadView
 from tawtin.model.workload import Phase, Run, RunState, Workload, WorkloadSpec
-from tawtin.ports import Query
+from tawtin.ports import Query, TransportError
 from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
 from tawtin.runtime.live import Live
 from tawtin.runtime.rows import decode
@@ -252,11 +253,55 @@ class Workloads(Live):
             msg = f"workload `{workload_id}` has no run `{which}`: it has had {workload.epoch}"
             raise NotFound(msg)
         run_over = which < workload.epoch or workload.phase is not Phase.PLACED
+        away = await self._away(f"{workload.id}.{which}")
+        if away is not None:
+            return await self._log_of(away, offset, min(limit, LOG_BYTES_MAX), over=run_over)
         chunk = await self.in_thread(
             self.engine.log, f"{workload.id}.{which}", offset, min(limit, LOG_BYTES_MAX)
         )
         last = run_over and (which < workload.epoch or workload.phase.final)
         return LogChunk(offset=chunk.offset, data=chunk.data, dropped=chunk.dropped, end=chunk.end and last)
+
+    async def _away(self, name: str) -> Run | None:
+        """The run of this name, if a peer has it, or had it."""
+        run = self.state.runs.get(name)
+        if run is None:
+            body = await self.in_thread(self.journal.get, "run", name)
+            run = decode("run", body) if body is not None else None
+        return run if run is not None and run.factory else None
+
+    async def _log_of(self, run: Run, offset: int, limit: int, *, over: bool) -> LogChunk:
+        """A piece of the log of a run that a peer has, or had; one that is not reached has nothing new while it runs."""
+        peer = self.state.peers.get(run.factory)
+        if peer is None or self.neighbours is None:
+            return LogChunk(offset=max(0, offset), data=b"", end=over)
+        ask = LogAsk(workload=run.workload, epoch=run.epoch, offset=offset, limit=min(limit, 1 << 19))
+        try:
+            chunk = await self.neighbours.transport.log(peer, ask)
+        except TransportError as error:
+            if over:
+                msg = f"the log is at `{run.factory}`, which is not reached: {error}"
+                raise Unavailable(msg) from None
+            return LogChunk(offset=max(0, offset), data=b"")
+        return LogChunk(offset=chunk.offset, data=chunk.data, dropped=chunk.dropped, end=chunk.end and over)
+
+    async def peer_log(self, sender: str, ask: LogAsk) -> LogChunk:
+        """What a peer may see of the log of a run that it has here. Raises NotFound for those of others."""
+        key = guest_key(sender, ask.workload, ask.epoch)
+        guest: Guest | None = self.state.guests.get(key)
+        if guest is None:
+            body = await self.in_thread(self.journal.get, "guest", key)
+            guest = decode("guest", body) if body is not None else None
+        if guest is None:
+            msg = f"no run of epoch {ask.epoch} of `{ask.workload}` of yours is here"
+            raise NotFound(msg)
+        chunk = await self.in_thread(self.engine.log, run_id(guest.local, 1), ask.offset, ask.limit)
+        return LogChunk(
+            offset=chunk.offset,
+            data=chunk.data,
+            dropped=chunk.dropped,
+            end=chunk.end and guest.receipt is not None,
+        )
 
     # --- changes ------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
-from tawtin.peering.inbox import PATH
+from tawtin.peering.inbox import LOG_PATH, PATH
 from tawtin.runtime.actor import Actor
 from tawtin.web.errors import MEDIA, HttpError, problem_of
 from tawtin.web.exchange import Answer, Exchange, Gone, answer
@@ -44,6 +44,8 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="tawtin"'),)
 _FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 _NOWHERE: Final = "(none)"
+DOORS: Final = (PATH, LOG_PATH)
+"""Where peers come in."""
 
 
 class App:
@@ -81,7 +83,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"] == PATH and self.door is not None:
+        if scope["type"] == "http" and scope["path"] in DOORS and self.door is not None:
             await self.door(scope, receive, send)
         elif scope["type"] == "http":
             await self._plain.get(scope["path"], self._router)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The door for peers: `POST /peer/v1/messages`. Signatures stand in for keys here, so it is no route of the API."""
+"""The door for peers: `POST /peer/v1/...`. Signatures stand in for keys here, so it is no route of the API."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Final
 
-from tawtin.peering.inbox import PATH, Inbox, Malformed
+from tawtin.model.roaming import LogAsk
+from tawtin.peering.inbox import LOG_PATH, PATH, Envelope, Inbox, Malformed, Taken, read
 from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, Token
-from tawtin.runtime.errors import ServiceError
+from tawtin.runtime.errors import NotFound, ServiceError
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from tawtin.model.base import Record
     from tawtin.runtime.service import Service
 
 _STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
@@ -31,26 +33,34 @@ class Door:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             if scope["method"] != "POST":
-                await _say(send, 405, {"detail": f"messages are posted to {PATH}", "token": "Invalid"})
+                await _say(send, 405, {"detail": f"peers post to {PATH} and {LOG_PATH}", "token": "Invalid"})
                 return
             body = await _body(receive)
             url = f"http://{headers.get('host') or 'here'}{scope['path']}"
-            sender, envelope = self.inbox.open(
+            sender = self.inbox.verify(
                 method="POST", url=url, headers=headers, body=body, now_s=int(time.time())
             )
-            await self.service.hear(sender, envelope.messages, envelope.offer)
+            said = await self._do(scope["path"], sender, body)
         except Refusal as refusal:
             status = _STATUSES.get(refusal.token, 401)
             await _say(send, status, {"detail": str(refusal), "token": refusal.token.value})
         except Malformed as error:
             await _say(send, 400, {"detail": f"the envelope cannot be read: {error}", "token": "Malformed"})
+        except NotFound as error:
+            await _say(send, 404, {"detail": str(error), "token": "NotFound"})
         except ServiceError as error:
             await _say(send, 503, {"detail": str(error), "token": "Unavailable"})
         else:
-            answer, signed = self.inbox.answer(
-                Request("POST", url, headers), len(envelope.messages), sender, int(time.time())
-            )
+            answer, signed = self.inbox.answer(Request("POST", url, headers), said, sender, int(time.time()))
             await _send(send, 200, answer, signed)
+
+    async def _do(self, path: str, sender: str, body: bytes) -> Record:
+        """What a signed request comes to."""
+        if path == LOG_PATH:
+            return await self.service.peer_log(sender, read(body, LogAsk))
+        envelope = read(body, Envelope)
+        await self.service.hear(sender, envelope.messages, envelope.offer)
+        return Taken(taken=len(envelope.messages))
 
 
 async def _body(receive: Receive) -> bytes:
