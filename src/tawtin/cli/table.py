@@ -14,6 +14,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "retry": ("workloads", "submit a finished workload again"),
     "explain": ("explain", "say why a workload waits, or what a spec would do"),
     "capacity": ("capacity", "show nodes, and what is free; take a node out and back"),
+    "peer": ("peers", "know other factories, and lend them room"),
+    "lost": ("peers", "declare a run lost whose factory is gone for good"),
     "rules": ("rules", "show residency rules, and check packs of your own"),
     "tenant": ("tenants", "create, list, change and close tenants"),
     "key": ("tenants", "create, list and revoke keys"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tawtin.model.artifact import Artifact, Manifest
     from tawtin.model.requests import KeyNew, TenantChange, TenantNew
     from tawtin.model.resources import Node, NodeHealth
+    from tawtin.model.roaming import Peer
     from tawtin.model.tenant import Account, Tenant
     from tawtin.model.views import (
         ArtifactView,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         CapacityView,
         EventPage,
         Explanation,
+        IdentityView,
         KeyView,
         Localised,
         NewKey,
@@ -240,6 +242,33 @@ def usage(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[
     """What ended runs used, by tenant and month."""
     return Call(
         "GET", "/usage", _items(lambda: _of("tenant").Account), query={"tenant": tenant, "month": month}
+    )
+
+
+def identity() -> Call[IdentityView]:
+    """Who the factory is to its peers."""
+    return Call("GET", "/identity", _reads(lambda: _views().IdentityView))
+
+
+def peers() -> Call[tuple[Peer, ...]]:
+    """The factories that it knows."""
+    return Call("GET", "/peers", _items(lambda: _of("roaming").Peer))
+
+
+def put_peer(name: str, peer: Peer | Mapping[str, Any]) -> Call[Peer]:
+    """Add or change a peer."""
+    return Call("PUT", f"/peers/{quoted(name)}", _reads(lambda: _of("roaming").Peer), body=_encoded(peer))
+
+
+def declare_lost(workload: str, *, why: str) -> Call[WorkloadView]:
+    """Say that the peer which has the workload's run is gone for good."""
+    body = _encoded({"why": why})
+    return Call(
+        "POST",
+        f"/workloads/{quoted(workload)}/lost",
+        _reads(lambda: _views().WorkloadView),
+        body=body,
+        repeatable=False,
     )
 
 

@@ -68,6 +68,12 @@ class KeyNew(Record, frozen=True, kw_only=True):
     expires_ms: Time | None = None
 
 
+class Lost(Record, frozen=True, kw_only=True):
+    """Why a run that a peer had is taken to be gone for good."""
+
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class NodeChange(Record, frozen=True, kw_only=True):
     """A node's new health."""
 

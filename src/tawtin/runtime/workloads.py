@@ -271,7 +271,7 @@ class Workloads(Live):
         return run if run is not None and run.factory else None
 
     async def _log_of(self, run: Run, offset: int, limit: int, *, over: bool) -> LogChunk:
-        """A piece of the log of a run that a peer has, or had; one that is not reached has nothing new while it runs."""
+        """A piece of the log of a run that a peer has or had; nothing new while it runs and is not reached."""
         peer = self.state.peers.get(run.factory)
         if peer is None or self.neighbours is None:
             return LogChunk(offset=max(0, offset), data=b"", end=over)
@@ -317,6 +317,22 @@ class Workloads(Live):
             self.check()
             self.factory.cancel(live, actor.key)
             await self.durable()
+        return await self.view(actor, workload_id)
+
+    async def declare_lost(self, actor: Actor, workload_id: str, why: str) -> WorkloadView:
+        """Say that the peer which has the workload's run is gone for good, so that it is tried elsewhere.
+
+        Raises Conflict if no peer has it. Should that peer live, its run is ended, and its result kept aside.
+        """
+        actor.need(Scope.ADMIN)
+        workload = await self.own(actor, workload_id)
+        self.check()
+        run = self.state.runs.get(self.state.run_of.get(workload.id, ""))
+        if run is None or run.roam is None or self.factory.roaming is None:
+            msg = f"no peer has a run of workload `{workload_id}`: only those can be declared lost"
+            raise Conflict(msg)
+        self.factory.roaming.asking.declare_lost(run, actor.key, why)
+        await self.durable()
         return await self.view(actor, workload_id)
 
     async def retry(self, actor: Actor, workload_id: str, *, idempotency_key: str = "") -> Submitted:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tawtin.model.requests import Lost
 from tawtin.model.views import Explanation, Items
 from tawtin.web.exchange import Answer, Exchange, answer, etag
 from tawtin.web.submission import read_submission
@@ -73,6 +74,14 @@ async def cancel(exchange: Exchange) -> Answer:
     """Ask for a workload's end. One that is over stays as it is."""
     await exchange.no_body()
     view = await exchange.service.cancel(exchange.actor, exchange.params["id"], if_match=exchange.if_match())
+    return answer(view, headers=[etag(view.workload.version)])
+
+
+async def declare_lost(exchange: Exchange) -> Answer:
+    """Declare the peer gone for good that has this workload's run. Only then is the workload tried elsewhere."""
+    exchange.no_idempotency_key()
+    wanted = await exchange.read(Lost)
+    view = await exchange.service.declare_lost(exchange.actor, exchange.params["id"], wanted.why)
     return answer(view, headers=[etag(view.workload.version)])
 
 
