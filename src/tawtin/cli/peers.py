@@ -58,7 +58,7 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     ):
         action = parser.sub(actions, name, summary)
         parser.example(action, f"tawtin peer {name} nairobi")
-        action.add_argument("name")
+        action.add_argument("name", help="of the peer")
         action.set_defaults(call=call)
     for action in actions.choices.values():
         parser.remote(action)
