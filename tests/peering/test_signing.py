@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -35,7 +33,7 @@ MESSAGES = (
     NotHeld(workload="wl-2", epoch=3, resv="1" * 32 + ".0"),
 )
 BODY = encode_envelope(MESSAGES)
-NOW_S = int(time.time())
+NOW_S = 1_795_737_600
 NONCE = "ab" * 16
 
 
@@ -154,9 +152,9 @@ def test_a_request_from_before_our_start_is_refused_as_it_may_have_been_taken_in
     assert refused(inbox(began_s=NOW_S + 1), signed()) is Token.TOO_OLD
 
 
-@pytest.mark.parametrize("age_s", [AGE_S_MAX + SKEW_S + 5, -SKEW_S - 5])
+@pytest.mark.parametrize("age_s", [AGE_S_MAX + SKEW_S + 1, -SKEW_S - 1])
 def test_an_old_request_and_one_from_the_future_are_refused(age_s: int):
-    assert refused(inbox(), signed(now_s=NOW_S - age_s)) in {Token.TOO_OLD, Token.BAD_SIGNATURE}
+    assert refused(inbox(), signed(now_s=NOW_S - age_s)) is Token.TOO_OLD
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_hashed():
