@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from tawtin.core.decide import Promise, decide
+from tawtin.core.guests import unsound
 from tawtin.core.handshake import timing, visited
 from tawtin.core.handshake.move import Move
 from tawtin.core.handshake.visited import Held, Reservation, Visited
@@ -145,6 +146,9 @@ class Lending:
             return "we are parting"
         state = self.post.factory.state
         spec = message.spec if isinstance(message, Commit) else self._probe_spec(message)
+        wrong = unsound(spec)
+        if wrong:
+            return wrong
         if tenant_of(peer.name) not in state.tenants:
             return "nothing is lent to you"
         if spec.network and not state.tenants[tenant_of(peer.name)].network:
