@@ -12,6 +12,8 @@ ORDER: Final = "order.json"
 STATE: Final = "state.json"
 """Who supervises (pid, start ticks, boot id, the same of the sandbox, which group), since when, usage so far."""
 STOP: Final = "stop.json"
+FUSE: Final = "fuse.json"
+"""A later deadline of the run's lease: `until_ms` of CLOCK_BOOTTIME, in the boot that `boot` names."""
 EXIT: Final = "exit.json"
 """The exit record; its presence means that the program is over."""
 RESULT: Final = "result.json"
@@ -71,6 +73,8 @@ class Plan(TypedDict):
     limits: Limits
     max_duration_ms: int
     """0 for none."""
+    fuse_ms: int
+    """When the lease is over, by CLOCK_BOOTTIME, unless a later time was written since; 0 for no lease."""
     stop_grace_ms: int
     checkpoint_signal: int
     """0 for none."""

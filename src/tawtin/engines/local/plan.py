@@ -142,6 +142,7 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         "cgroup": ground.cgroup,
         "limits": limits,
         "max_duration_ms": spec.max_duration_ms or 0,
+        "fuse_ms": order.fuse_ms or 0,
         "stop_grace_ms": spec.stop_grace_ms,
         "checkpoint_signal": _signal(checkpoint.signal) if checkpoint else 0,
         "checkpoint_grace_ms": checkpoint.grace_ms if checkpoint else 0,

@@ -100,6 +100,9 @@ class Supervisor:
         if asked:
             self._record(Ended(cause=str(asked.get("cause", "Cancelled"))))
             return
+        if Stopping(plan).lease_is_over():
+            self._record(Ended(cause="LeaseExpired"))
+            return
         self._output = Output(
             self._folder, bytes_max=plan["log_bytes_max"], bytes_per_s=plan["log_bytes_per_s"]
         )
@@ -162,6 +165,8 @@ class Supervisor:
         asked = durable.read_json(os.path.join(self._folder, orders.STOP))
         if asked:
             return Ended(cause=str(asked.get("cause", "Cancelled")))
+        if stopping.lease_is_over():
+            return Ended(cause="LeaseExpired")
         if stopping.time_is_up(self._started_boot_ms):
             return Ended(cause="TimeLimit")
         return None

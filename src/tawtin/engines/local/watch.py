@@ -25,6 +25,8 @@ _DISK_LOOK_MS_MAX: Final = 5000
 _DISK_BYTES_PER_MS: Final = 2 << 20
 """How fast a run may fill its disk: the next look comes before it can have reached its limit at that speed."""
 _FIRST_METER_MS: Final = 1000
+FUSE_GRACE_MS: Final = 1000
+"""Between SIGTERM and SIGKILL when a lease is over, whatever the spec says."""
 _CHECKPOINTED: Final = frozenset({"Preempted", "Drained"})
 
 
@@ -49,6 +51,28 @@ class Stopping:
         self.next_boot_ms = 0
         """When the next, harder stage comes."""
         self._grace_ms = 0
+        self.fuse_ms = plan["fuse_ms"]
+        """When the lease is over; 0 for none."""
+
+    def lease_is_over(self) -> bool:
+        """Whether the run's lease is over, whatever was granted since; nobody else is asked."""
+        if not self.fuse_ms or boot_ms() < self.fuse_ms:
+            return False
+        later = durable.read_json(os.path.join(self._plan["folder"], orders.FUSE))
+        if later and later.get("boot") == durable.boot_id():
+            self.fuse_ms = max(self.fuse_ms, int(later.get("until_ms", 0)))
+        return boot_ms() >= self.fuse_ms
+
+    def cut(self, cause: str, grace_ms: int) -> None:
+        """End it within `grace_ms`, whatever slower end is under way."""
+        if not self.cause:
+            self.begin(cause, grace_ms)
+            self.stage = "term"
+            return
+        self._grace_ms = min(self._grace_ms, grace_ms)
+        if self.stage == "checkpoint":
+            self.stage, self.next_boot_ms = "term", 0
+        self.next_boot_ms = min(self.next_boot_ms, boot_ms() + grace_ms)
 
     def time_is_up(self, started_boot_ms: int) -> bool:
         """Whether the run is over its maximum duration."""
@@ -117,6 +141,7 @@ class Watch:
         self._status_text = b""
         self._next_meter = 0
         self._next_disk = 0
+        self._fuse_look = 0
         self._next_memory = 0
 
     def run(self, command: list[str]) -> Ended:
@@ -183,6 +208,8 @@ class Watch:
             times.append(self.stopping.next_boot_ms)
         elif self.plan["max_duration_ms"]:
             times.append(self.started_boot_ms + self.plan["max_duration_ms"])
+        if self.stopping.fuse_ms and self.stopping.stage != "kill":
+            times.append(max(self.stopping.fuse_ms, self._fuse_look))
         return max(0.0, float(min(times) - boot_ms()))
 
     def _look_for_stop(self) -> None:
@@ -218,6 +245,9 @@ class Watch:
         now = boot_ms()
         if self.stopping.time_is_up(self.started_boot_ms) and not self.stopping.cause:
             self.stopping.begin("TimeLimit", self.plan["stop_grace_ms"])
+        if self.stopping.lease_is_over():
+            self._fuse_look = now + FUSE_GRACE_MS
+            self.stopping.cut("LeaseExpired", FUSE_GRACE_MS)
         if now >= self._next_disk:
             self._look_at_disk()
         if now >= self._next_memory:
