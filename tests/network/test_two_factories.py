@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tawtin.cli import exits
+from tawtin.engines.local import durable
 from tests.cli.conftest import Home, Told
 from tests.network.conftest import introduce, url
 
@@ -170,3 +171,57 @@ def test_the_peers_are_listed_and_a_wrong_one_is_refused(pair: Pair):
     assert told.code == exits.USAGE
     assert "is this factory" in told.err
     assert casa.tawtin("peer", "leave", "Lagos").code == exits.NOT_FOUND
+
+
+LEASE = {"lease_ms": 16_000, "ttl_ms": 4_000, "stop_ms": 10_000}
+
+
+def lease(here: Home, there: Home) -> None:
+    """Agree on short leases, on both sides."""
+    me = there.tawtin("peer", "me", "--json").json
+    (known,) = [
+        each for each in here.tawtin("peer", "list", "--json").json["items"] if each["name"] == me["name"]
+    ]
+    key = (here.folder / "data" / "owner.key").read_text().strip()
+    connection = HTTPConnection(url(here).removeprefix("http://"), timeout=10)
+    body = json.dumps({**known, "terms": LEASE})
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    connection.request("PUT", f"/api/v1/peers/{me['name']}", body, headers)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_a_leased_run_that_is_cut_off_is_ended_there_before_it_starts_again(pair: Pair, tmp_path: Any):  # noqa: ANN401 - a path
+    casa, nairobi = pair
+    lease(casa, nairobi)
+    lease(nairobi, casa)
+    spec = tmp_path / "leased.yaml"
+    spec.write_text("name: leased\nresources:\n  accelerators: H100:1\non_partition: rerun\nrun: sleep 300\n")
+    told = casa.tawtin("run", "-y", "--detach", "--json", str(spec))
+    assert told.code == 0, told.err
+    workload = first_of(told)
+    until(lambda: status(casa, workload) == "running")
+    time.sleep(8)
+    assert shown(casa, workload)["view"]["workload"]["epoch"] == 1, "the lease is renewed"
+    before = set(sleepers(nairobi))
+    assert before
+    os.kill(nairobi.pid(), signal.SIGKILL)
+    until(lambda: not before & set(sleepers(nairobi)), 20)
+    assert status(casa, workload) == "running", "home waits until the lease is over by both clocks"
+    until(lambda: shown(casa, workload)["runs"][0]["roam"].get("close") == "expired", 40)
+    nairobi.up()
+    introduce(casa, nairobi)
+    introduce(nairobi, casa)
+    until(lambda: shown(casa, workload)["view"]["workload"]["epoch"] == 2)
+    casa.tawtin("cancel", workload)
+    until(lambda: status(casa, workload) == "cancelled")
+
+
+def sleepers(home: Home) -> list[int]:
+    """Sandboxes of runs of this factory that are alive."""
+    found: list[int] = []
+    for state in (home.folder / "data" / "engine" / "runs").glob("*/state.json"):
+        inner = json.loads(state.read_text()).get("inner")
+        if inner and durable.still_there(*inner):
+            found.append(inner[0])
+    return found

@@ -99,7 +99,7 @@ def open_service(settings: Settings, journal: Journal) -> Service:
         signer=identity,
         entropy=entropy,
         transport=HttpTransport(name, identity, entropy, ca_file=settings.peering.ca_file),
-        fuse_stop_ms=engine.fuse_stop_ms(),
+        fuse_stop_ms=engine.fuse_stop_ms,
     )
     return Service(
         site=site_of(settings),

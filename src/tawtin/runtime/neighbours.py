@@ -18,7 +18,7 @@ from tawtin.ports import TransportError
 from tawtin.runtime.roaming import Roaming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tawtin.model.roaming import Message
     from tawtin.ports import Entropy, Signer, Transport
@@ -44,9 +44,9 @@ class Neighbours:
         signer: Signer,
         entropy: Entropy,
         transport: Transport,
-        fuse_stop_ms: int | None,
+        fuse_stop_ms: Callable[[], int | None],
     ) -> None:
-        """`fuse_stop_ms` is what the engine promises about leases."""
+        """`fuse_stop_ms` says what the engine, once it is open, promises about leases."""
         self.signer = signer
         self.entropy = entropy
         self.transport = transport
@@ -63,7 +63,7 @@ class Neighbours:
         """Speak for this state machine from now on: at a start, and after a transaction that was taken back."""
         offers = self.roaming.asking.offers if hasattr(self, "roaming") else {}
         factory.roaming = self.roaming = Roaming(
-            factory, self.signer, self.entropy, fuse_stop_ms=self.fuse_stop_ms
+            factory, self.signer, self.entropy, fuse_stop_ms=self.fuse_stop_ms()
         )
         self.factory = factory
         self.roaming.asking.offers.update(offers)
