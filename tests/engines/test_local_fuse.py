@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tawtin.engines.local import durable
-from tawtin.engines.local.engine import FUSE_STOP_MS
+from tawtin.engines.local.fuse import STOP_MS
 from tawtin.engines.local.meter import boot_ms
 from tawtin.model.reasons import Cause
 from tawtin.model.workload import Outcome
@@ -50,7 +50,7 @@ def test_a_run_that_ignores_sigterm_is_dead_in_time_though_nobody_else_is_there(
     engine.engine.close()
     os.kill(launcher, signal.SIGKILL)
     while durable.still_there(pid, ticks):
-        assert boot_ms() < fuse_ms + FUSE_STOP_MS, "it still runs"
+        assert boot_ms() < fuse_ms + STOP_MS, "it still runs"
         time.sleep(0.02)
     assert boot_ms() >= fuse_ms
     engine.said.clear()
@@ -117,4 +117,4 @@ def test_a_killed_supervisor_takes_its_run_along(engine: Rig):
     os.kill(engine.supervisor("w-1.1"), signal.SIGKILL)
     report = engine.end("w-1.1")
     assert (report.outcome, report.cause) == (Outcome.INTERRUPTED, Cause.SUPERVISOR_LOST)
-    assert engine.engine.fuse_stop_ms() == FUSE_STOP_MS
+    assert engine.engine.fuse_stop_ms() == STOP_MS

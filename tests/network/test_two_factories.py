@@ -225,3 +225,22 @@ def sleepers(home: Home) -> list[int]:
         if inner and durable.still_there(*inner):
             found.append(inner[0])
     return found
+
+
+def test_explain_names_every_factory_and_its_rule(pair: Pair, tmp_path: Any):  # noqa: ANN401 - a path
+    casa, _ = pair
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "name: records\nresources:\n  accelerators: H100:1\ndata:\n  class: personal\nrun: echo never\n"
+    )
+    told = casa.tawtin("explain", str(spec))
+    assert told.code == 0, told.err
+    assert "Nairobi (KE): REFUSED" in told.out
+    assert "Law 09-08, art. 44" in told.out
+    workload = submitted(casa, "sleep 300")
+    until(lambda: status(casa, workload) == "running")
+    told = casa.tawtin("explain", workload)
+    assert "on Nairobi since" in told.out
+    assert "Nairobi (KE): allowed" in told.out
+    casa.tawtin("cancel", workload)
+    until(lambda: status(casa, workload) == "cancelled")

@@ -23,13 +23,18 @@ def _configure(verb: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the reason. Exit code 0 also where it waits: the answer is what was asked for."""
+    from tawtin.cli import plan
+
     if Path(arguments.what).is_file():
         return _spec(arguments)
     with session.connect(arguments) as client:
         view = session.resolve(client, arguments.what)
+        told = client.explain(view.workload.id)
     workload, waiting = view.workload, view.waiting
     if arguments.json:
-        output.emit({"workload": workload.id, "status": view.status, "waiting": waiting})
+        output.emit(
+            {"workload": workload.id, "status": view.status, "waiting": waiting, "places": told.places}
+        )
         return exits.OK
     print(f"{workload.id} ({output.clean(workload.spec.name)}) is {view.status}")
     if waiting:
@@ -39,9 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
         code = "" if workload.exit_code is None else f", exit code {workload.exit_code}"
         print(f"  {workload.cause or ''}{code} {output.clean(workload.message)}".rstrip())
     elif view.run:
-        print(
-            f"  on {', '.join(slot.node for slot in view.run.slots)} since {output.moment(view.run.placed_ms)}"
-        )
+        where = view.run.factory or ", ".join(slot.node for slot in view.run.slots)
+        print(f"  on {where} since {output.moment(view.run.placed_ms)}")
+    if len(told.places) > 1:
+        print("\n".join(plan.place_lines(told.places)))
     return exits.OK
 
 

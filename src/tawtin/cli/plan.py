@@ -12,7 +12,7 @@ from tawtin.cli import exits, output, session
 from tawtin.spec import Job, Parsed, Resources, SpecError, parse_any, parse_job
 
 if TYPE_CHECKING:
-    from tawtin.model.views import PlanView, WhoAmI
+    from tawtin.model.views import Considered, PlanView, WhoAmI
 
 SPEC_BYTES_MAX = 4 << 20
 
@@ -96,7 +96,25 @@ def words(parsed: Parsed, view: PlanView, who: WhoAmI) -> list[str]:
         first, *rest = session.waiting_words(view.waiting, int(time.time() * 1000))
         lines.append(f"  waits    {first}")
         lines += [f"           {each}" for each in rest]
+    if len(view.places) > 1:
+        lines += ["  factories that were considered:", *(f"  {line}" for line in place_lines(view.places))]
     lines += [f"  note     {warning}" for warning in dict.fromkeys((*parsed.warnings, *view.warnings))]
+    return lines
+
+
+def place_lines(places: tuple[Considered, ...]) -> list[str]:
+    """Return every factory that was considered, with the rule that allows or refuses it."""
+    lines: list[str] = []
+    for place in places:
+        parts = ["allowed" if place.allowed else "REFUSED"]
+        if place.rate is not None and place.allowed:
+            hourly = output.amount(place.rate.minor_per_gpu_hour, place.rate.currency)
+            parts.append(f"{'has room' if place.room else 'says it has no room'}, {hourly} a GPU hour")
+        elif place.allowed and not place.here:
+            parts.append("nothing was heard of what it has")
+        cited = f" [{place.citation}]" if place.citation and place.citation not in place.sentence else ""
+        lines.append(f"  {place.factory} ({place.country}): {'; '.join(parts)}")
+        lines.append(f"    {output.clean(place.sentence)}{cited}")
     return lines
 
 

@@ -93,7 +93,7 @@ def _described(view: WorkloadView, factory: str) -> list[str]:
         slots = ", ".join(
             f"{slot.node} GPUs {list(slot.gpus)}" if slot.gpus else slot.node for slot in view.run.slots
         )
-        lines.append(("where", f"{factory}, {slots}"))
+        lines.append(("where", view.run.factory or f"{factory}, {slots}"))
         lines.append(("used", session.usage_words(view.run.usage)))
         lines.append(("cost", output.amount(view.run.cost_minor, view.run.rate.currency)))
     if workload.phase.final:

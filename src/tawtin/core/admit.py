@@ -8,6 +8,7 @@ from tawtin.core.state import State
 from tawtin.model.base import Record
 from tawtin.model.events import SubmissionRefused, WorkloadsSubmitted
 from tawtin.model.reasons import Refusal
+from tawtin.model.roaming import PeerState
 from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
@@ -41,7 +42,7 @@ def admit(
     """
     tenant = state.tenants[submission.tenant]
     spec = submission.spec
-    said = state.judge.verdict(spec, tenant, site, now_ms)
+    said = _somewhere(state, spec, tenant, site, now_ms)
     refused = _refusal(state, site, tenant, submission, said)
     if refused is not None:
         token, sentence = refused
@@ -73,6 +74,19 @@ def admit(
         request_sha256=submission.request_sha256,
         verdict=f"{said.rule}: {said.sentence}",
     )
+
+
+def _somewhere(state: State, spec: WorkloadSpec, tenant: Tenant, site: Site, now_ms: int) -> Verdict:
+    """The verdict on this factory; if it may not be here, the first of a peer that may have it."""
+    here = state.judge.verdict(spec, tenant, site, now_ms)
+    if here.allowed:
+        return here
+    for name in sorted(state.peers):
+        if state.peers[name].state is PeerState.ACTIVE:
+            there = state.judge.verdict(spec, tenant, state.sites[name], now_ms, home=site.country)
+            if there.allowed:
+                return there
+    return here
 
 
 def _refusal(

@@ -20,6 +20,7 @@ from tawtin.core.state import State
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
 from tawtin.model.roaming import FreeNodes, Offer, PeerState
+from tawtin.model.views import Considered
 from tawtin.model.workload import Workload
 
 LOOKED_AT_MAX: Final = 64
@@ -73,6 +74,52 @@ def asks(
     return found
 
 
+def considered(
+    state: State, offers: Mapping[str, Offer], workload: Workload, now_ms: int
+) -> tuple[Considered, ...]:
+    """Every factory that `workload` could be at, this one first, then peers from the best to the refused ones."""
+    said = state.verdict(workload, state.site, now_ms)
+    here = Considered(
+        factory=state.site.name,
+        country=state.site.country,
+        here=True,
+        allowed=said.allowed,
+        rule=said.rule,
+        citation=said.citation,
+        sentence=said.sentence,
+        findings=said.findings,
+        attested=state.site.facts.attested,
+    )
+    option = (state.queues.class_of.get(workload.id) or state.class_like(workload)).options[0]
+    found = [
+        _considered(state, offers.get(name), option, workload, name, now_ms) for name in sorted(state.peers)
+    ]
+    found.sort(key=lambda each: (not each.allowed, each.score_ms is None, each.score_ms or 0, each.factory))
+    return (here, *found)
+
+
+def _considered(
+    state: State, offer: Offer | None, option: Option, workload: Workload, name: str, now_ms: int
+) -> Considered:
+    site = state.sites[name]
+    said = state.verdict(workload, site, now_ms)
+    known = offer is not None and offer.currency == state.site.currency
+    return Considered(
+        factory=name,
+        country=site.country,
+        allowed=said.allowed,
+        rule=said.rule,
+        citation=said.citation,
+        sentence=said.sentence,
+        findings=said.findings,
+        attested=site.facts.attested,
+        room=has_room(offer, option) if offer is not None else None,
+        rate=_rate(offer, option) if offer is not None else None,
+        wait_ms=offer.wait_ms if offer is not None else None,
+        score_ms=score_ms(state, workload, option, offer) if offer is not None and known else None,
+    )
+
+
 def may_roam(workload: Workload) -> bool:
     """Whether it may leave at all: guests do not travel on, secrets stay at home, and files do not travel yet."""
     spec = workload.spec
@@ -102,14 +149,18 @@ def has_room(offer: Offer, option: Option) -> bool:
 
 def score_ms(state: State, workload: Workload, option: Option, offer: Offer) -> int:
     """What a place costs, in milliseconds: the wait there, and each minor unit above our own price as a second."""
-    model = option.model if option.gpus else ""
-    per_gpu = offer.minor_per_gpu_hour.get(model, offer.minor_per_gpu_hour.get("*", 0)) if option.gpus else 0
-    rate = Rate(
-        currency=offer.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=offer.minor_per_cpu_hour
-    )
+    rate = _rate(offer, option)
     lasts_ms = workload.spec.max_duration_ms or state.site.run_guess_ms
     dearer = (meter.burn(rate, option.shape, option.nodes) - option.burn) * lasts_ms
     return offer.wait_ms + max(0, meter.round_half_up(dearer)) * 1000
+
+
+def _rate(offer: Offer, option: Option) -> Rate:
+    prices = offer.minor_per_gpu_hour
+    per_gpu = prices.get(option.model, prices.get("*", 0)) if option.gpus else 0
+    return Rate(
+        currency=offer.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=offer.minor_per_cpu_hour
+    )
 
 
 def free_nodes(state: State) -> tuple[FreeNodes, ...]:

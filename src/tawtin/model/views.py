@@ -10,6 +10,7 @@ from tawtin.model.events import Entry
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
 from tawtin.model.resources import Node, Shape, Slot
+from tawtin.model.rules import Finding
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import Run, Workload
 
@@ -40,6 +41,28 @@ class WorkloadView(Record, frozen=True, kw_only=True):
     """Its last run."""
 
 
+class Considered(Record, frozen=True, kw_only=True):
+    """One factory that a workload could be at: whether it may be there, by which rule, and what speaks for it."""
+
+    factory: str
+    country: str
+    here: bool = False
+    allowed: bool
+    rule: str
+    citation: str = ""
+    sentence: str
+    findings: tuple[Finding, ...] = ()
+    """Every rule that was looked at."""
+    attested: dict[str, str] = {}
+    """What somebody else vouches for about it; all else is its own word."""
+    room: bool | None = None
+    """Whether it says that it has room now; None where nothing was heard."""
+    rate: Rate | None = None
+    wait_ms: int | None = None
+    score_ms: int | None = None
+    """Wait, and a second for each minor unit above our own price: the least one is asked first."""
+
+
 class PlanView(Record, frozen=True, kw_only=True):
     """What would happen to a spec now; nothing is stored."""
 
@@ -57,6 +80,8 @@ class PlanView(Record, frozen=True, kw_only=True):
     """The GPUs are declared by the operator, not real."""
     isolated: bool = True
     warnings: tuple[str, ...] = ()
+    places: tuple[Considered, ...] = ()
+    """Every factory that was considered, this one first."""
 
 
 class Submitted(Record, frozen=True, kw_only=True):
@@ -197,6 +222,8 @@ class Explanation(Record, frozen=True, kw_only=True):
 
     workload: str
     waiting: WaitingView | None = None
+    places: tuple[Considered, ...] = ()
+    """Every factory that was considered, this one first; empty once it is over."""
 
 
 class ArtifactView(Record, frozen=True, kw_only=True):

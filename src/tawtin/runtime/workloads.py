@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from tawtin.core.admit import Submission, admit
 from tawtin.core.explain import explain, preview
+from tawtin.core.roam import considered
 from tawtin.model.events import SubmissionRefused
 from tawtin.model.ids import RANDOM_BITS, make_id, run_id
 from tawtin.model.roaming import Guest, LogAsk, guest_key
 from tawtin.model.tenant import Scope
-from tawtin.model.views import LogChunk, Page, PlanView, Submitted, WaitingView, WorkloadView
+from tawtin.model.views import (
+    Considered,
+    Explanation,
+    LogChunk,
+    Page,
+    PlanView,
+    Submitted,
+    WaitingView,
+    WorkloadView,
+)
 from tawtin.model.workload import Phase, Run, RunState, Workload, WorkloadSpec
 from tawtin.ports import Query, TransportError
 from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
@@ -129,7 +141,17 @@ class Workloads(Live):
             ids=("wl-plan",),
         )
         await self.settle()
-        return preview(self.state, self.site, submission, self.factory.now_ms())
+        now = self.factory.now_ms()
+        view = preview(self.state, self.site, submission, now)
+        if not self.state.peers:
+            return view
+        supposed = Workload(
+            id="wl-plan", tenant=submission.tenant, spec=spec, digest=digest, submitted_ms=now, queued_ms=now
+        )
+        return replace(view, places=considered(self.state, self._offers(), supposed, now))
+
+    def _offers(self) -> dict[str, Offer]:
+        return self.factory.roaming.asking.offers if self.factory.roaming is not None else {}
 
     def known_tenant(self, actor: Actor, tenant: str | None) -> str:
         """The tenant that a command is about. Raises NotFound if it is none of the caller's business, or absent."""
@@ -203,9 +225,13 @@ class Workloads(Live):
         items = tuple([await self._view(self.state.workloads.get(each.id, each)) for each in found[:limit]])
         return Page(items=items, next=items[-1].workload.id if len(found) > limit else "")
 
-    async def explain(self, actor: Actor, workload_id: str) -> WaitingView | None:
-        """Why a workload waits; None if it does not."""
-        return self._waiting(await self.own(actor, workload_id))
+    async def explain(self, actor: Actor, workload_id: str) -> Explanation:
+        """Why a workload waits, if it does, and which factories were considered for it."""
+        workload = await self.own(actor, workload_id)
+        places: tuple[Considered, ...] = ()
+        if workload.id in self.state.workloads:
+            places = considered(self.state, self._offers(), workload, self.factory.now_ms())
+        return Explanation(workload=workload.id, waiting=self._waiting(workload), places=places)
 
     async def runs(self, actor: Actor, workload_id: str) -> tuple[Run, ...]:
         """All runs of a workload, newest first."""

@@ -22,6 +22,7 @@ from tawtin.engines.local import (
     cgroups,
     durable,
     folders,
+    fuse,
     gpus,
     machine,
     orders,
@@ -287,25 +288,12 @@ class LocalEngine:
                 os.kill(process["pid"], WAKE)
 
     def fuse_stop_ms(self) -> int | None:
-        """SIGTERM, a second, SIGKILL, and the confirmation of it. Without a sandbox nobody promises anything.
-
-        It is the run's supervisor that does it, which needs neither the control plane nor the launcher. Should it be
-        killed as well, the sandbox dies with it.
-        """
-        return FUSE_STOP_MS if self.isolated() else None
+        """The run's supervisor sees to it; should it be killed as well, the sandbox dies with it. None without one."""
+        return fuse.STOP_MS if self.isolated() else None
 
     def extend(self, run: str, fuse_ms: int) -> None:
         """Let a run go on until then; its supervisor looks when its time has come."""
-        folder = self._folders.live(run)
-        if not os.path.isdir(folder):
-            return
-        known = durable.read_json(os.path.join(folder, orders.FUSE))
-        boot = durable.boot_id()
-        if known is None or known.get("boot") != boot or int(known["until_ms"]) < fuse_ms:
-            with contextlib.suppress(OSError):
-                durable.write_json(
-                    os.path.join(folder, orders.FUSE), {"until_ms": fuse_ms, "boot": boot}, sync=False
-                )
+        fuse.grant(self._folders.live(run), fuse_ms)
 
     # --- news --------------------------------------------------------------------------------------------------------
 
@@ -497,7 +485,6 @@ class LocalEngine:
 
 
 _LOG_TRIES: Final = 3
-FUSE_STOP_MS: Final = 10_000
 _NO_OUTPUTS: Final = frozenset(
     cause.value
     for cause in (

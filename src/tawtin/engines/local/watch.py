@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, cast
 
-from tawtin.engines.local import durable, orders
+from tawtin.engines.local import durable, fuse, orders
 from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.meter import Meter, boot_ms, descendants
 from tawtin.engines.local.orders import Plan
@@ -25,8 +25,6 @@ _DISK_LOOK_MS_MAX: Final = 5000
 _DISK_BYTES_PER_MS: Final = 2 << 20
 """How fast a run may fill its disk: the next look comes before it can have reached its limit at that speed."""
 _FIRST_METER_MS: Final = 1000
-FUSE_GRACE_MS: Final = 1000
-"""Between SIGTERM and SIGKILL when a lease is over, whatever the spec says."""
 _CHECKPOINTED: Final = frozenset({"Preempted", "Drained"})
 
 
@@ -58,9 +56,7 @@ class Stopping:
         """Whether the run's lease is over, whatever was granted since; nobody else is asked."""
         if not self.fuse_ms or boot_ms() < self.fuse_ms:
             return False
-        later = durable.read_json(os.path.join(self._plan["folder"], orders.FUSE))
-        if later and later.get("boot") == durable.boot_id():
-            self.fuse_ms = max(self.fuse_ms, int(later.get("until_ms", 0)))
+        self.fuse_ms = max(self.fuse_ms, fuse.granted(self._plan["folder"]))
         return boot_ms() >= self.fuse_ms
 
     def cut(self, cause: str, grace_ms: int) -> None:
@@ -246,8 +242,8 @@ class Watch:
         if self.stopping.time_is_up(self.started_boot_ms) and not self.stopping.cause:
             self.stopping.begin("TimeLimit", self.plan["stop_grace_ms"])
         if self.stopping.lease_is_over():
-            self._fuse_look = now + FUSE_GRACE_MS
-            self.stopping.cut("LeaseExpired", FUSE_GRACE_MS)
+            self._fuse_look = now + fuse.GRACE_MS
+            self.stopping.cut("LeaseExpired", fuse.GRACE_MS)
         if now >= self._next_disk:
             self._look_at_disk()
         if now >= self._next_memory:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tawtin.model.requests import Lost
-from tawtin.model.views import Explanation, Items
+from tawtin.model.views import Items
 from tawtin.web.exchange import Answer, Exchange, answer, etag
 from tawtin.web.submission import read_submission
 
@@ -96,10 +96,8 @@ async def retry(exchange: Exchange) -> Answer:
 
 
 async def explain(exchange: Exchange) -> Answer:
-    """Say why a workload waits, and when it is expected to start."""
-    workload = exchange.params["id"]
-    waiting = await exchange.service.explain(exchange.actor, workload)
-    return answer(Explanation(workload=workload, waiting=waiting))
+    """Say why a workload waits, when it is expected to start, and which factories were considered, by which rules."""
+    return answer(await exchange.service.explain(exchange.actor, exchange.params["id"]))
 
 
 async def list_runs(exchange: Exchange) -> Answer:

@@ -1,0 +1,144 @@
+"""Which workloads peers are asked to run, whom first, and what is said about each factory."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from tawtin.core import roam
+from tawtin.core.admit import Submission, admit
+from tawtin.core.state import State
+from tawtin.model.events import PeerPut, SubmissionRefused, WorkloadsSubmitted
+from tawtin.model.roaming import FreeNodes, Offer, Peer, PeerState
+from tawtin.model.tenant import Tenant
+from tawtin.model.workload import Data, Mount, Residency
+from tests.core.building import SITE, Factory, spec
+from tests.rules.test_packs import NOW_MS, all_packs
+
+COUNTRIES = {"cape-town": "ZA", "cairo": "EG", "lagos": "NG", "nairobi": "KE"}
+
+
+@pytest.fixture
+def factory() -> Factory:
+    made = Factory()
+    made.state = State(SITE, all_packs())
+    made.now_ms = NOW_MS
+    made.tenant()
+    made.node("node-1", gpus=2)
+    for name, country in COUNTRIES.items():
+        made.tell(PeerPut(peer=Peer(name=name, country=country, currency="MAD", state=PeerState.ACTIVE)))
+    return made
+
+
+def offer(name: str, *, gpus: int = 8, price: int = 3600, wait_ms: int = 0, currency: str = "MAD") -> Offer:
+    free = FreeNodes(gpu_model="H100", gpus=gpus, cpus_milli=64_000, memory_mib=512_000)
+    return Offer(
+        factory=name, country=COUNTRIES[name], seq=1, made_ms=NOW_MS, free=(free,), currency=currency,
+        minor_per_gpu_hour={"*": price}, minor_per_cpu_hour=36, wait_ms=wait_ms,
+    )  # fmt: skip
+
+
+OFFERS = {name: offer(name) for name in COUNTRIES}
+
+
+def asked(factory: Factory, offers: dict[str, Offer] | None = None) -> list[tuple[str, tuple[str, ...]]]:
+    decision = factory.tick()
+    found = roam.asks(factory.state, decision, OFFERS if offers is None else offers, (), factory.now_ms)
+    return [(each.workload, each.peers) for each in found]
+
+
+def test_what_is_too_large_for_this_factory_is_offered_to_all_who_say_they_have_room(factory: Factory):
+    factory.submit("wl-1", spec(gpus=4))
+    assert asked(factory) == [("wl-1", tuple(sorted(COUNTRIES)))]
+    assert asked(factory, {"cairo": offer("cairo", gpus=2)}) == []
+    assert asked(factory, {}) == []
+
+
+@pytest.mark.parametrize(("patience_ms", "goes"), [(600_000, False), (10_000, True)])
+def test_what_starts_here_soon_stays_and_what_would_wait_long_goes(
+    factory: Factory, patience_ms: int, goes: bool
+):
+    factory.state.site = replace(SITE, roam_after_ms=patience_ms)
+    factory.submit("wl-1", spec(gpus=2, lasts_ms=60_000))
+    factory.submit("wl-2", spec(gpus=2, lasts_ms=60_000))
+    assert [name for name, _ in asked(factory)] == (["wl-2"] if goes else [])
+
+
+def test_the_soonest_and_the_cheapest_comes_first(factory: Factory):
+    factory.submit("wl-1", spec(gpus=4, lasts_ms=3_600_000))
+    offers = {
+        "cairo": offer("cairo", wait_ms=60_000),
+        "lagos": offer("lagos"),
+        "nairobi": offer("nairobi", price=3_700),
+        "cape-town": offer("cape-town", currency="ZAR"),
+    }
+    ((_, peers),) = asked(factory, offers)
+    assert peers == ("lagos", "cairo", "nairobi"), "the foreign currency was never agreed on"
+
+
+def test_personal_data_is_offered_to_nobody_and_each_refusal_is_cited(factory: Factory):
+    workload = factory.submit("wl-1", replace(spec(gpus=4), data=Data(data_class="personal")))
+    assert asked(factory) == []
+    here, *others = roam.considered(factory.state, OFFERS, workload, NOW_MS)
+    assert (here.factory, here.here, here.allowed) == ("casablanca", True, True)
+    assert sorted(each.factory for each in others) == sorted(COUNTRIES)
+    for each in others:
+        assert not each.allowed
+        assert "Law 09-08, art. 44" in each.citation
+        assert each.findings
+
+
+def test_what_may_not_be_here_is_offered_where_it_may_be(factory: Factory):
+    wanted = spec(gpus=1, residency=Residency(allow=("KE",)))
+    event = admit(
+        factory.state, SITE, Submission(tenant="lab", spec=wanted, digest="d", ids=("wl-1",)), NOW_MS
+    )
+    assert isinstance(event, WorkloadsSubmitted), "it is accepted, as a peer may have it"
+    factory.tell(event)
+    assert asked(factory) == [("wl-1", ("nairobi",))]
+    nowhere = replace(wanted, residency=Residency(allow=("FR",)))
+    event = admit(
+        factory.state, SITE, Submission(tenant="lab", spec=nowhere, digest="d", ids=("wl-2",)), NOW_MS
+    )
+    assert isinstance(event, SubmissionRefused)
+
+
+@pytest.mark.parametrize("state", [each for each in PeerState if each is not PeerState.ACTIVE])
+def test_only_an_active_peer_is_asked(factory: Factory, state: PeerState):
+    for name, peer in list(factory.state.peers.items()):
+        factory.tell(PeerPut(peer=replace(peer, state=state if name != "lagos" else PeerState.ACTIVE)))
+    factory.submit("wl-1", spec(gpus=4))
+    assert asked(factory) == [("wl-1", ("lagos",))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"secrets": ("A",)}, {"workdir": "sha256:x"}, {"mounts": (Mount(path="/x", artifact="sha256:x"),)}],
+)
+def test_what_holds_secrets_or_files_stays(factory: Factory, change: dict[str, object]):
+    factory.submit("wl-1", replace(spec(gpus=4), **change))
+    assert asked(factory) == []
+
+
+def test_a_guest_does_not_travel_on(factory: Factory):
+    workload = factory.submit("wl-1", spec(gpus=4))
+    assert roam.may_roam(workload)
+    assert not roam.may_roam(replace(workload, guest="lagos"))
+    assert not roam.may_roam(replace(workload, cancel=True))
+
+
+def test_a_factory_says_what_is_free_by_kind_of_node(factory: Factory):
+    factory.node("node-2", gpus=2)
+    factory.node("node-3", gpus=8)
+    free = roam.free_nodes(factory.state)
+    assert [(each.gpus, each.nodes) for each in free] == [(2, 2), (8, 1)]
+
+
+def test_of_a_tenant_abroad_the_law_of_its_country_is_asked(factory: Factory):
+    from tawtin.model.events import TenantPut
+
+    factory.tell(TenantPut(tenant=Tenant(id="lab", country="NG", version=2)))
+    workload = factory.submit("wl-1", replace(spec(gpus=1), data=Data(data_class="subscriber")))
+    places = {each.factory: each for each in roam.considered(factory.state, OFFERS, workload, NOW_MS)}
+    assert [name for name, each in places.items() if each.allowed] == ["lagos"]
+    assert places["casablanca"].rule == "ng-nitda-subscriber"
