@@ -99,7 +99,7 @@ def test_a_cancel_reaches_the_peer(pair: Pair):
 
 def test_both_control_planes_are_killed_and_the_run_is_neither_lost_nor_repeated(pair: Pair):
     casa, nairobi = pair
-    workload = submitted(casa, "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i of $$; sleep 0.1; done")
+    workload = submitted(casa, "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i of $$; sleep 0.2; done")
     until(lambda: status(casa, workload) == "running")
     for home in (nairobi, casa):
         os.kill(home.pid(), signal.SIGKILL)

@@ -363,7 +363,7 @@ class Live:
             await asyncio.sleep(PEER_TICK_S)
             if self.factory.roaming is not None:
                 self.factory.roaming.due()
-                if self.factory.staged:
+                if self.factory.staged or self.factory.roaming.talks:
                     self._dirty.set()
 
     async def _purge(self) -> None:

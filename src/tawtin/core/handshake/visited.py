@@ -77,6 +77,8 @@ class Held:
     lease_from_ms: int | None = None
     """The stamp that the present deadline counts from."""
     renew_at_ms: int = 0
+    told_started: int = 0
+    """The epoch of which home was told that it has started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

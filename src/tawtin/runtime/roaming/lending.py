@@ -270,11 +270,13 @@ class Lending:
         if late is not None and late <= self.post.factory.now_ms() and run.stop is None:
             self.post.factory.stage(StopOrdered(run=run.id, cause=Cause.RESIDENCY))
         held = self._held.setdefault((guest.home, guest.workload), Held())
-        if held.renew_at_ms <= now:
+        is_news = run.started_ms is not None and held.told_started != guest.epoch
+        if held.renew_at_ms <= now or is_news:
             terms = self.post.factory.state.peers[guest.home].terms
             leased = guest.mode is OnPartition.RERUN
             every = timing.renew_every_ms(guest.lease_ms, terms.stop_ms) if leased else terms.renew_ms
             held.renew_at_ms = now + every
+            held.told_started = guest.epoch if run.started_ms is not None else 0
             req = f"{self.post.entropy.bits(128):032x}"
             held.asked = {name: at_ms for name, at_ms in held.asked.items() if now - at_ms < guest.lease_ms}
             held.asked[req] = now
