@@ -14,7 +14,7 @@ from tawtin.model.base import Record
 from tawtin.model.events import Entry
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Shape, Slot
-from tawtin.model.roaming import LogAsk, Message, Offer, Peer
+from tawtin.model.roaming import FileAsk, LogAsk, Message, Offer, Peer, Piece
 from tawtin.model.views import LogChunk
 from tawtin.model.workload import Kept, Outcome, Usage, WorkloadSpec
 
@@ -67,6 +67,10 @@ class Transport(Protocol):
 
     async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:
         """A piece of a log that is at a peer. Raises TransportError."""
+        ...
+
+    async def piece(self, peer: Peer, ask: FileAsk) -> Piece:
+        """A piece of a file that is at a peer. Raises TransportError."""
         ...
 
     async def close(self) -> None:
@@ -217,6 +221,26 @@ class Blobs(Protocol):
 
     def drop(self, digest: str) -> None:
         """Forget the bytes, if they are here."""
+        ...
+
+
+class Incoming(Protocol):
+    """Drafts of blobs that arrive piece by piece; they survive a restart. Methods block."""
+
+    def size(self, digest: str) -> int:
+        """How many bytes of it are here already."""
+        ...
+
+    def add(self, digest: str, offset: int, data: bytes) -> None:
+        """Write the bytes from `offset` on. Raises BlobError."""
+        ...
+
+    def keep(self, digest: str, size_bytes: int) -> None:
+        """Make the draft a blob. Raises BlobError, and throws the draft away, if it is not what its name says."""
+        ...
+
+    def drop(self, digest: str) -> None:
+        """Throw the draft away, if there is one."""
         ...
 
 

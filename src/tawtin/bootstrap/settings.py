@@ -82,6 +82,8 @@ class PeeringSettings(Record, frozen=True, kw_only=True):
 
     ca_file: str = ""
     """Authorities for peers with an `https` address; empty for the system's."""
+    artifact_bytes_max: int = 1 << 40
+    """The most bytes that one artifact of a peer may have here."""
 
 
 class TelemetrySettings(Record, frozen=True, kw_only=True):

@@ -20,11 +20,14 @@ from tawtin.peering.identity import Identity, open_identity
 from tawtin.peering.inbox import Inbox
 from tawtin.peering.transport import HttpTransport
 from tawtin.rules.load import load_packs
+from tawtin.runtime.carriage import Carriage
+from tawtin.runtime.freight import Freight
 from tawtin.runtime.neighbours import Neighbours
 from tawtin.runtime.roaming import LIVING
 from tawtin.runtime.service import Service
 from tawtin.runtime.system import SystemClock, SystemEntropy
 from tawtin.store.artifacts import BlobArtifacts
+from tawtin.store.incoming import LocalIncoming
 from tawtin.store.open import open_blobs, open_journal
 from tawtin.web.app import create_app
 from tawtin.web.door import Door
@@ -95,11 +98,19 @@ def open_service(settings: Settings, journal: Journal) -> Service:
     identity = open_identity(data)
     engine = LocalEngine(msgspec.structs.replace(settings.local, root=root), BlobArtifacts(blobs))
     name = settings.factory.name
+    transport = HttpTransport(name, identity, entropy, ca_file=settings.peering.ca_file)
+    carriage = Carriage(
+        blobs=blobs,
+        incoming=LocalIncoming(data / "incoming", blobs),
+        transport=transport,
+        bytes_max=settings.peering.artifact_bytes_max,
+    )
     neighbours = Neighbours(
         signer=identity,
         entropy=entropy,
-        transport=HttpTransport(name, identity, entropy, ca_file=settings.peering.ca_file),
+        transport=transport,
         fuse_stop_ms=engine.fuse_stop_ms,
+        freight=Freight(carriage),
     )
     return Service(
         site=site_of(settings),

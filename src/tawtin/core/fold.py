@@ -20,6 +20,7 @@ from tawtin.model.events import (
     ArtifactKept,
     CancelAsked,
     Entry,
+    FilesCrossed,
     GuestPut,
     KeyPut,
     NodePut,
@@ -110,6 +111,14 @@ def _artifact_dropped(state: State, event: ArtifactDropped, _at_ms: int) -> None
         fail(f"tenant `{event.tenant}` has no artifact `{event.id}` to give up")
     del state.artifacts[event.tenant, event.id]
     state.changed["artifact", f"{event.tenant}/{event.id}"] = None
+
+
+def _files_crossed(state: State, event: FilesCrossed, _at_ms: int) -> None:
+    """A peer that was given a first byte of an artifact counts as a place that holds it."""
+    run = state.runs.get(event.run)
+    held = state.artifacts.get((run.tenant, event.artifact)) if run is not None else None
+    if event.sent and held is not None and event.peer not in held.places:
+        _put(state, replace(held, places=tuple(sorted((*held.places, event.peer)))))
 
 
 # --- submissions and cancels ----------------------------------------------------------------------------------------
@@ -420,6 +429,7 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     RunEnded: _run_ended,
     ArtifactKept: _artifact_kept,
     ArtifactDropped: _artifact_dropped,
+    FilesCrossed: _files_crossed,
     VerdictsLapsed: _verdicts_lapsed,
     RunFenced: _run_fenced,
     GuestPut: _guest_put,

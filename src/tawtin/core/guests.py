@@ -15,13 +15,15 @@ NODES_MAX: Final = 10_000
 OPTIONS_MAX: Final = 64
 ENVS_MAX: Final = 1_000
 SCRIPT_CHARS_MAX: Final = 512 * 1024
+_ARTIFACT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
 def unsound(spec: WorkloadSpec) -> str:
     """Why `spec` may not run here as a guest; empty if it may."""
-    if spec.workdir or spec.mounts or spec.outputs:
-        return "files do not travel between factories yet"
+    for artifact in (*([spec.workdir] if spec.workdir else []), *(mount.artifact for mount in spec.mounts)):
+        if not _ARTIFACT.fullmatch(artifact):
+            return f"`{artifact[:80]}` is no artifact"
     if spec.secrets:
         return "secrets stay at home"
     if "\0" in spec.run or "\0" in spec.setup or len(spec.run) + len(spec.setup) > SCRIPT_CHARS_MAX:

@@ -121,10 +121,8 @@ def _considered(
 
 
 def may_roam(workload: Workload) -> bool:
-    """Whether it may leave at all: guests do not travel on, secrets stay at home, and files do not travel yet."""
-    spec = workload.spec
-    stays = workload.guest or workload.cancel or spec.secrets or spec.workdir or spec.mounts or spec.outputs
-    return not stays
+    """Whether it may leave at all: guests do not travel on, and secrets stay at home."""
+    return not (workload.guest or workload.cancel or workload.spec.secrets)
 
 
 def places(state: State, workload: Workload, offers: Mapping[str, Offer], now_ms: int) -> tuple[str, ...]:

@@ -43,6 +43,10 @@ class Artifact(Record, frozen=True, kw_only=True):
     run: str = ""
     """The run that made it; empty when it was uploaded."""
     created_ms: int = 0
+    places: tuple[str, ...] = ()
+    """Peers that hold its bytes too, as far as is known here; sorted."""
+    here: bool = True
+    """Whether its bytes are here; where they may not be, only those of `places` have them."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

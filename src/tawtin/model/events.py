@@ -150,6 +150,23 @@ class ArtifactDropped(_Event, tag=True, frozen=True, kw_only=True):
     by: str = ""
 
 
+class FilesCrossed(_Event, tag=True, frozen=True, kw_only=True):
+    """An artifact crosses a border: recorded by its sender before the first byte, by its receiver after the last."""
+
+    run: str
+    """The run that it belongs to, under the name that it has here."""
+    artifact: str
+    peer: str
+    country: str
+    """The peer's, ISO 3166-1 alpha-2."""
+    sent: bool
+    """Whether it left this factory; otherwise it came in."""
+    size_bytes: int
+    """Of all its files; for what came in, those that were not here already."""
+    rule: str = ""
+    """The rule that lets it leave."""
+
+
 class VerdictsLapsed(_Event, tag=True, frozen=True, kw_only=True):
     """An authorisation or a rule ended, so that the verdicts that depended on it are given anew."""
 
@@ -169,6 +186,7 @@ Event = (
     | RunEnded
     | ArtifactKept
     | ArtifactDropped
+    | FilesCrossed
     | VerdictsLapsed
     | RunFenced
     | GuestPut

@@ -81,6 +81,14 @@ class Lends(Record, frozen=True, kw_only=True):
     minor_per_cpu_hour: Minor = 0
 
 
+class Link(Record, frozen=True, kw_only=True):
+    """The way to a peer, as an operator knows it; placement weighs the bytes that would go over it."""
+
+    mbit_per_s: Annotated[int, msgspec.Meta(ge=1)] = 100
+    minor_per_gib: Minor = 0
+    """What a gibibyte costs to move, in the factory's own currency."""
+
+
 class Peer(Record, frozen=True, kw_only=True):
     """Another factory, as this one knows it."""
 
@@ -100,6 +108,7 @@ class Peer(Record, frozen=True, kw_only=True):
     terms: Terms = Terms()
     lends: Lends = Lends()
     """What we lend it."""
+    link: Link = Link()
     added_ms: int = 0
     version: int = 1
 
@@ -324,6 +333,34 @@ class LogAsk(Record, frozen=True, kw_only=True):
     offset: Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)] = 0
     """Negative counts from the end."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1 << 19)] = 1 << 16
+
+
+class Side(StrEnum):
+    """Which way files go."""
+
+    INPUT = "input"
+    """From home to the factory that runs: the working folder and the mounts."""
+    OUTPUT = "output"
+    """From the factory that ran it to home."""
+
+
+class FileAsk(Record, frozen=True, kw_only=True):
+    """A factory asks for a piece of a file, or of a manifest, that belongs to an epoch."""
+
+    workload: WorkloadId
+    epoch: Epoch
+    side: Side
+    digest: Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1 << 19)] = 1 << 19
+
+
+class Piece(Record, frozen=True, kw_only=True):
+    """The answer: bytes from `offset` on, fewer than asked for only at the end."""
+
+    size_bytes: Annotated[int, msgspec.Meta(ge=0)]
+    """Of the whole."""
+    data: bytes
 
 
 FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispute

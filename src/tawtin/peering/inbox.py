@@ -17,6 +17,7 @@ from tawtin.peering.signing import Refusal, Request, Seen, sign_answer, verify_r
 
 PATH: Final = "/peer/v1/messages"
 LOG_PATH: Final = "/peer/v1/log"
+FILE_PATH: Final = "/peer/v1/file"
 MESSAGES_MAX: Final = 256
 
 
@@ -106,6 +107,7 @@ class Inbox:
 
 
 __all__ = [
+    "FILE_PATH",
     "LOG_PATH",
     "PATH",
     "Envelope",

@@ -1,4 +1,4 @@
-"""Posting to peers: signed HTTP/1.1, one kept connection a peer, and an answer that has to be the peer's own.
+"""Posting to peers: signed HTTP/1.1, a few kept connections a peer, and an answer that has to be the peer's own.
 
 What a name leads to does not matter: a peer is whoever holds its key. An `https` address is checked against the
 system's authorities, or those in a file.
@@ -10,23 +10,27 @@ import asyncio
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from tawtin.model.roaming import Piece
 from tawtin.model.views import LogChunk
-from tawtin.peering.inbox import LOG_PATH, PATH, encode_envelope
+from tawtin.peering.inbox import FILE_PATH, LOG_PATH, PATH, encode_envelope
 from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, sign_request, verify_answer
 from tawtin.ports import TransportError
 
 if TYPE_CHECKING:
-    from tawtin.model.roaming import LogAsk, Message, Offer, Peer
+    from tawtin.model.roaming import FileAsk, LogAsk, Message, Offer, Peer
     from tawtin.peering.identity import Identity
     from tawtin.ports import Entropy
 
 TIMEOUT_S: Final = 10.0
+IDLE_MAX: Final = 10
+BULK_THREADS: Final = 8
 OK: Final = 200
 
 
@@ -40,7 +44,10 @@ class HttpTransport:
         self.entropy = entropy
         self._tls = ssl.create_default_context(cafile=ca_file or None)
         self._threads = ThreadPoolExecutor(16, "tawtin-peer")
-        self._connections: dict[str, HTTPConnection] = {}
+        self._bulk = ThreadPoolExecutor(BULK_THREADS, "tawtin-files")
+        """Files have threads of their own, so that messages never wait for them."""
+        self._idle: dict[str, list[HTTPConnection]] = {}
+        """Kept connections that nobody uses, by address."""
 
     async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
         """Hand messages to a peer. Raises TransportError if it did not say that it has them."""
@@ -57,6 +64,16 @@ class HttpTransport:
             return msgspec.json.decode(answer, type=LogChunk)
         except msgspec.DecodeError as error:
             msg = f"its log cannot be read: {error}"
+            raise TransportError(msg) from None
+
+    async def piece(self, peer: Peer, ask: FileAsk) -> Piece:
+        """A piece of a file that is at a peer. Raises TransportError."""
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._bulk, self._post, peer, FILE_PATH, msgspec.json.encode(ask))
+        try:
+            return msgspec.json.decode(answer, type=Piece)
+        except msgspec.DecodeError as error:
+            msg = f"its file cannot be read: {error}"
             raise TransportError(msg) from None
 
     def _post(self, peer: Peer, path: str, body: bytes) -> bytes:
@@ -93,29 +110,38 @@ class HttpTransport:
             )
             return answer
         except (OSError, HTTPException, Refusal) as error:
-            self._drop(peer.name)
+            self._drop(peer.address)
             raise TransportError(str(error) or type(error).__name__) from None
 
     def _exchange(
         self, peer: Peer, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         """One request; on a kept connection that had ended meanwhile, once more on a new one."""
-        for fresh in (False, True):
-            kept = self._connections.get(peer.name)
-            if kept is None or fresh:
-                self._drop(peer.name)
-                kept = self._connections[peer.name] = self._connect(peer)
-            try:
-                kept.request("POST", path, body, headers)
-                response = kept.getresponse()
-                answer = response.read(BODY_BYTES_MAX + 1)
-            except (ConnectionError, HTTPException):
-                if fresh:
-                    raise
-                continue
-            named = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, named, answer
-        raise ConnectionError
+        idle = self._idle.setdefault(peer.address, [])
+        with suppress(ConnectionError, HTTPException, IndexError):
+            return self._once(idle.pop(), idle, path, headers, body)
+        return self._once(self._connect(peer), idle, path, headers, body)
+
+    def _once(
+        self,
+        used: HTTPConnection,
+        idle: list[HTTPConnection],
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+    ) -> tuple[int, dict[str, str], bytes]:
+        try:
+            used.request("POST", path, body, headers)
+            response = used.getresponse()
+            answer = response.read(BODY_BYTES_MAX + 1)
+        except (OSError, HTTPException):
+            used.close()
+            raise
+        if response.will_close or len(idle) >= IDLE_MAX:
+            used.close()
+        else:
+            idle.append(used)
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
 
     def _connect(self, peer: Peer) -> HTTPConnection:
         parts = urlsplit(peer.address)
@@ -124,13 +150,13 @@ class HttpTransport:
             return HTTPSConnection(host, parts.port, timeout=TIMEOUT_S, context=self._tls)
         return HTTPConnection(host, parts.port, timeout=TIMEOUT_S)
 
-    def _drop(self, name: str) -> None:
-        kept = self._connections.pop(name, None)
-        if kept is not None:
-            kept.close()
+    def _drop(self, address: str) -> None:
+        for connection in self._idle.pop(address, ()):
+            connection.close()
 
     async def close(self) -> None:
         """Let go of all connections."""
-        for name in list(self._connections):
-            self._drop(name)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for address in list(self._idle):
+            self._drop(address)
+        for threads in (self._threads, self._bulk):
+            threads.shutdown(wait=False, cancel_futures=True)

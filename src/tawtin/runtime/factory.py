@@ -21,6 +21,7 @@ from tawtin.model.events import (
     CancelAsked,
     Entry,
     Event,
+    FilesCrossed,
     NodePut,
     NodeRemoved,
     RunEnded,
@@ -157,7 +158,7 @@ class Factory:
         elif isinstance(event, RunEnded) and event.close is None:
             self._forget.append(event.run)
             self._metered_ms.pop(event.run, None)
-        if not isinstance(event, RunStarted | RunMetered | ArtifactKept):
+        if not isinstance(event, RunStarted | RunMetered | ArtifactKept | FilesCrossed):
             self.moved = True
 
     def _order_stop(self, run: Run) -> None:
@@ -200,7 +201,7 @@ class Factory:
     def resume(self) -> None:
         """Tell the engine again everything that should be so: after a start, nobody knows what it was told."""
         for run in list(self.state.runs.values()):
-            self._tell_again(run)
+            self.tell_again(run)
         if self.roaming is not None:
             self.roaming.resume()
 
@@ -209,9 +210,9 @@ class Factory:
         for run in self.state.runs.values():
             asked_ms = run.placed_ms if run.stop is None else (run.stop_asked_ms or 0)
             if asked_ms < before_ms and (run.stop is not None or run.state is RunState.PLACED):
-                self._tell_again(run)
+                self.tell_again(run)
 
-    def _tell_again(self, run: Run) -> None:
+    def tell_again(self, run: Run) -> None:
         """A run that is to stop is not started for that; an engine that never heard of it says so and ends it."""
         if run.factory:
             return
@@ -330,8 +331,10 @@ class Factory:
         self.stage(ended, *kept, *guest)
 
     def kept(self, run: Run, outputs: Iterable[Kept]) -> list[ArtifactKept]:
-        """A run's outputs as artifacts of its tenant."""
-        data = self.state.workloads[run.workload].spec.data
+        """A run's outputs as artifacts of its tenant; those of a peer are here too, unless they may not be."""
+        workload = self.state.workloads[run.workload]
+        data = workload.spec.data
+        here = not run.factory or self.state.verdict(workload, self.site, self.now_ms()).allowed
         return [
             ArtifactKept(
                 artifact=Artifact(
@@ -343,6 +346,8 @@ class Factory:
                     size_bytes=output.size_bytes,
                     run=run.id,
                     created_ms=self.now_ms(),
+                    places=(run.factory,) if run.factory else (),
+                    here=here,
                 )
             )
             for output in outputs

@@ -271,9 +271,12 @@ class Live:
         self.stats.commit_us_last = int((loop.time() - begun) * 1_000_000)
         if not cycle.done():
             cycle.set_result(None)
-        loop.run_in_executor(self._engine_thread, self._tell, step.effects)
+        effects = step.effects
+        if self.neighbours is not None and self.neighbours.freight is not None:
+            effects = msgspec.structs.replace(effects, ensure=self.neighbours.freight.hold(effects.ensure))
+        loop.run_in_executor(self._engine_thread, self._tell, effects)
         if self.neighbours is not None:
-            self.neighbours.post(step.effects.send)
+            self.neighbours.post(effects.send)
         self._publish(step.subjects)
 
     async def _journal_failed(self, error: Exception) -> None:

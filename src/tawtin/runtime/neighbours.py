@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tawtin.model.roaming import Message
     from tawtin.ports import Entropy, Signer, Transport
     from tawtin.runtime.factory import Factory
+    from tawtin.runtime.freight import Freight
 
 log = logging.getLogger("tawtin.neighbours")
 BATCH_MAX: Final = 64
@@ -45,12 +46,14 @@ class Neighbours:
         entropy: Entropy,
         transport: Transport,
         fuse_stop_ms: Callable[[], int | None],
+        freight: Freight | None = None,
     ) -> None:
-        """`fuse_stop_ms` says what the engine, once it is open, promises about leases."""
+        """`fuse_stop_ms` says what the engine, once it is open, promises about leases; `freight` moves files."""
         self.signer = signer
         self.entropy = entropy
         self.transport = transport
         self.fuse_stop_ms = fuse_stop_ms
+        self.freight = freight
         self.roaming: Roaming
         self.factory: Factory
         self.offers_heard_ms: dict[str, int] = {}
@@ -67,6 +70,8 @@ class Neighbours:
         )
         self.factory = factory
         self.roaming.asking.offers.update(offers)
+        if self.freight is not None:
+            self.freight.attach(factory)
 
     def post(self, messages: Iterable[tuple[str, Message]]) -> None:
         """Line up messages that are durable now."""
@@ -103,6 +108,8 @@ class Neighbours:
 
     async def close(self) -> None:
         """Let go of all peers."""
+        if self.freight is not None:
+            await self.freight.close()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

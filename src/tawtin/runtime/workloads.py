@@ -11,7 +11,7 @@ from tawtin.core.explain import explain, preview
 from tawtin.core.roam import considered
 from tawtin.model.events import SubmissionRefused
 from tawtin.model.ids import RANDOM_BITS, make_id, run_id
-from tawtin.model.roaming import Guest, LogAsk, guest_key
+from tawtin.model.roaming import FileAsk, Guest, LogAsk, Piece, Side, guest_key
 from tawtin.model.tenant import Scope
 from tawtin.model.views import (
     Considered,
@@ -297,7 +297,20 @@ class Workloads(Live):
         return run if run is not None and run.factory else None
 
     async def _log_of(self, run: Run, offset: int, limit: int, *, over: bool) -> LogChunk:
-        """A piece of the log of a run that a peer has or had; nothing new while it runs and is not reached."""
+        """A piece of the log of a run that a peer has or had; nothing new while it runs and is not reached.
+
+        Raises Conflict where the rules say that what the run says may not be here.
+        """
+        workload: Workload | None = self.state.workloads.get(run.workload)
+        if workload is None:
+            body = await self.in_thread(self.journal.get, "workload", run.workload)
+            workload = decode("workload", body) if body is not None else None
+        if workload is None or workload.tenant not in self.state.tenants:
+            return LogChunk(offset=max(0, offset), data=b"", end=over)
+        said = self.state.verdict(workload, self.site, self.factory.now_ms())
+        if not said.allowed:
+            msg = f"the log stays at `{run.factory}`: it may not be here ({said.sentence})"
+            raise Conflict(msg)
         peer = self.state.peers.get(run.factory)
         if peer is None or self.neighbours is None:
             return LogChunk(offset=max(0, offset), data=b"", end=over)
@@ -313,11 +326,7 @@ class Workloads(Live):
 
     async def peer_log(self, sender: str, ask: LogAsk) -> LogChunk:
         """What a peer may see of the log of a run that it has here. Raises NotFound for those of others."""
-        key = guest_key(sender, ask.workload, ask.epoch)
-        guest: Guest | None = self.state.guests.get(key)
-        if guest is None:
-            body = await self.in_thread(self.journal.get, "guest", key)
-            guest = decode("guest", body) if body is not None else None
+        guest = await self._guest(sender, ask.workload, ask.epoch)
         if guest is None:
             msg = f"no run of epoch {ask.epoch} of `{ask.workload}` of yours is here"
             raise NotFound(msg)
@@ -328,6 +337,24 @@ class Workloads(Live):
             dropped=chunk.dropped,
             end=chunk.end and guest.receipt is not None,
         )
+
+    async def peer_file(self, sender: str, ask: FileAsk) -> Piece:
+        """A piece of a file that a peer may have. Raises NotFound, without saying whether it is here."""
+        self.check()
+        freight = self.neighbours.freight if self.neighbours is not None else None
+        if freight is None:
+            msg = "no files are given to peers here"
+            raise NotFound(msg)
+        guest = await self._guest(sender, ask.workload, ask.epoch) if ask.side is Side.OUTPUT else None
+        return await freight.give(sender, ask, guest, self.durable)
+
+    async def _guest(self, home: str, workload: str, epoch: int) -> Guest | None:
+        key = guest_key(home, workload, epoch)
+        guest = self.state.guests.get(key)
+        if guest is None:
+            body = await self.in_thread(self.journal.get, "guest", key)
+            guest = decode("guest", body) if body is not None else None
+        return guest
 
     # --- changes ------------------------------------------------------------------------------------------------
 

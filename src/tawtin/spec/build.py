@@ -26,7 +26,7 @@ from tawtin.spec.errors import Problems, shown
 from tawtin.spec.fields import ENV_NAME, LABEL_NAME, SIGNALS
 from tawtin.spec.job import Job, Parsed
 from tawtin.spec.kinds import MAP_MAX
-from tawtin.spec.paths import ARTIFACT, filled, inside, nested, source, target
+from tawtin.spec.paths import ARTIFACT, MOUNTS_MAX, filled, inside, nested, source, target
 from tawtin.spec.shapes import demand, spot
 from tawtin.spec.units import ARRAY_MAX, array_indices, duration_ms, money
 
@@ -35,7 +35,6 @@ SCRIPT_CHARS_MAX: Final = 512 * 1024
 ENV_CHARS_MAX: Final = 100_000
 TEXT_MAX: Final = 1024
 LABELS_MAX: Final = 64
-MOUNTS_MAX: Final = 256
 STOP_GRACE_MS: Final = 10_000
 CHECKPOINT_GRACE_MS: Final = 30_000
 GRACE_MS_MAX: Final = 3_600_000

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK
+from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK, WorkloadSpec
 from tawtin.spec.errors import shown
 
 PATH_BYTES_MAX: Final = 4096
+MOUNTS_MAX: Final = 256
 ARTIFACT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -103,6 +104,26 @@ def inside(path: str) -> str:
     if not whole:
         raise ValueError(f"{shown(path)} is the whole working folder; name what is to be kept in it")
     return whole
+
+
+def foreign(spec: WorkloadSpec) -> str:
+    """Why the paths of a spec that was not parsed here cannot be used; empty if they are as ours would be."""
+    if max(len(spec.mounts), len(spec.outputs)) > MOUNTS_MAX:
+        return f"it has more than {MOUNTS_MAX} mounts or outputs"
+    try:
+        for mount in spec.mounts:
+            if target(mount.path) != mount.path:
+                return f"{shown(mount.path)} is no path for a mount"
+        for output in spec.outputs:
+            if inside(output.path) != output.path or not output.name.isprintable() or "/" in output.name:
+                return f"{shown(output.path)} is no path for an output"
+    except ValueError as error:
+        return str(error)
+    hidden = nested([mount.path for mount in spec.mounts])
+    twice = len({mount.path for mount in spec.mounts}) < len(spec.mounts)
+    if hidden is not None or twice or len({output.name for output in spec.outputs}) < len(spec.outputs):
+        return "two of its mounts or outputs are at one place"
+    return ""
 
 
 def nested(targets: list[str]) -> str | None:

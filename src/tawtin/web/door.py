@@ -6,8 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Final
 
-from tawtin.model.roaming import LogAsk
-from tawtin.peering.inbox import LOG_PATH, PATH, Envelope, Inbox, Malformed, Taken, read
+from tawtin.model.roaming import FileAsk, LogAsk
+from tawtin.peering.inbox import FILE_PATH, LOG_PATH, PATH, Envelope, Inbox, Malformed, Taken, read
 from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, Token
 from tawtin.runtime.errors import NotFound, ServiceError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tawtin.model.base import Record
     from tawtin.runtime.service import Service
 
+PATHS: Final = f"{PATH}, {LOG_PATH} and {FILE_PATH}"
 _STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
 
 
@@ -33,7 +34,11 @@ class Door:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             if scope["method"] != "POST":
-                await _say(send, 405, {"detail": f"peers post to {PATH} and {LOG_PATH}", "token": "Invalid"})
+                await _say(
+                    send,
+                    405,
+                    {"detail": f"peers post to {PATHS}", "token": "Invalid"},
+                )
                 return
             body = await _body(receive)
             url = f"http://{headers.get('host') or 'here'}{scope['path']}"
@@ -58,6 +63,8 @@ class Door:
         """What a signed request comes to."""
         if path == LOG_PATH:
             return await self.service.peer_log(sender, read(body, LogAsk))
+        if path == FILE_PATH:
+            return await self.service.peer_file(sender, read(body, FileAsk))
         envelope = read(body, Envelope)
         await self.service.hear(sender, envelope.messages, envelope.offer)
         return Taken(taken=len(envelope.messages))

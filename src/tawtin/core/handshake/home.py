@@ -6,8 +6,8 @@ of an answer means no. What is durable is the run's record; an epoch is open as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec.structs import replace
@@ -62,6 +62,8 @@ class Home:
     """Whether a receipt in the message bears the peer's signature."""
     sign: Callable[[bytes], str]
     now_ms: int
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Outputs of the message that could not be brought here -> why."""
 
 
 def hear(home: Home, sender: str, message: FromVisited) -> Move:
@@ -191,11 +193,13 @@ def _accept(home: Home, run: Run, message: Complete) -> Move:
         outcome=message.outcome,
         cause=receipt.cause if kind in _PAID else Cause.PEER_ENDED,
         exit_code=receipt.exit_code,
-        message=receipt.message,
+        message="; ".join((*([receipt.message] if receipt.message else []), *_unhad(home))),
         started_ms=receipt.started_ms,
         ended_ms=home.now_ms,
         usage=Usage() if disputed else receipt.usage,
-        outputs=receipt.outputs if kind is CloseKind.FINISHED else (),
+        outputs=tuple(each for each in receipt.outputs if each.name not in home.missing)
+        if kind is CloseKind.FINISHED
+        else (),
         close=kind,
         receipt=message.receipt,
         countersignature=signature,
@@ -207,6 +211,10 @@ def _accept(home: Home, run: Run, message: Complete) -> Move:
     )
     money = (_about_money(told, message, message.receipt),) if told is not None else ()
     return Move(events=(ended,), send=(ack, *money), heard=True)
+
+
+def _unhad(home: Home) -> tuple[str, ...]:
+    return tuple(f"output `{name}` is not here: {why}" for name, why in sorted(home.missing.items()))
 
 
 def quarrel(home: Home, run: Run, message: Complete) -> str:

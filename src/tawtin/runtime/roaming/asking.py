@@ -38,7 +38,7 @@ from tawtin.model.workload import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tawtin.core.decide import Decision
     from tawtin.model.roaming import Peer
@@ -48,6 +48,14 @@ ANSWER_MS: Final = 5_000
 """How long a peer that was asked for room has to answer before the next one is asked."""
 REST_MS: Final = 10_000
 """How long a workload waits before peers are asked for it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A result whose files are here, as far as they could be had."""
+
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Outputs that are not here -> why."""
 
 
 @dataclass(slots=True)
@@ -73,6 +81,10 @@ class Asking:
         """Runs that are away with a lease: when it is over at the peer as well."""
         self._known: set[str] = set()
         """Runs that are away and of which their peer has said something."""
+        self.fetch: Callable[[str, Complete], Fetched | None] | None = None
+        """Brings the outputs of a result home: None while they are on their way. Without one nothing is brought."""
+        self.arrived_ms: Callable[[str], int | None] = lambda _: None
+        """When something of a run's outputs arrived for the last time, by our monotonic clock."""
 
     def resume(self) -> None:
         """Leases that are away count from now, and what peers have to hear is said again."""
@@ -203,6 +215,12 @@ class Asking:
     def hear(self, peer: Peer, message: FromVisited, rows: Mapping[tuple[str, str], Any]) -> None:
         """Take in a message about an epoch that a peer has, or had."""
         state, name = self.post.factory.state, run_id(message.workload, message.epoch)
+        fetched = Fetched()
+        if isinstance(message, Complete) and name in state.runs and self.fetch is not None:
+            found = self.fetch(peer.name, message)
+            if found is None:
+                return  # its peer repeats it until it is acknowledged, and it is taken in when its files are here
+            fetched = found
         workload = state.workloads.get(message.workload) or rows.get(("workload", message.workload))
         run = state.runs.get(name) or rows.get(("run", name))
         side = Home(
@@ -213,6 +231,7 @@ class Asking:
             sound=not isinstance(message, Complete) or self._is_signed(peer, message),
             sign=self.post.signer.sign,
             now_ms=self.post.factory.now_ms(),
+            missing=fetched.missing,
         )
         move = homes.hear(side, peer.name, message)
         if move.heard and run is not None:
@@ -244,8 +263,17 @@ class Asking:
         self._rest_until_ms = {name: at_ms for name, at_ms in self._rest_until_ms.items() if at_ms > now}
 
     def _expire(self, name: str) -> None:
-        """The lease of a run is over at its peer too, by both clocks: only now may the workload start elsewhere."""
+        """The lease of a run is over at its peer too, by both clocks: only now may the workload start elsewhere.
+
+        A result whose files still arrive is waited for.
+        """
         run = self.post.factory.state.runs.get(name)
+        arrived_ms = self.arrived_ms(name)
+        if run is not None and run.roam is not None and arrived_ms is not None:
+            later_ms = arrived_ms + run.roam.wait_ms
+            if later_ms > self.post.tick_ms():
+                self._waits[name] = later_ms
+                return
         self._over(name)
         if run is not None:
             ended = homes.closed(

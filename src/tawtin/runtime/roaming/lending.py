@@ -31,6 +31,7 @@ from tawtin.model.roaming import (
 from tawtin.model.tenant import Quota, Tenant
 from tawtin.model.workload import OnPartition, Run, RunState, Workload, WorkloadSpec
 from tawtin.runtime.roaming.post import AGAIN_MS
+from tawtin.spec.paths import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -146,7 +147,7 @@ class Lending:
             return "we are parting"
         state = self.post.factory.state
         spec = message.spec if isinstance(message, Commit) else self._probe_spec(message)
-        wrong = unsound(spec)
+        wrong = unsound(spec) or foreign(spec)
         if wrong:
             return wrong
         if tenant_of(peer.name) not in state.tenants:
