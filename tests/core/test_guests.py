@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tawtin.core.guests import unsound
 from tawtin.model.resources import Demand
-from tawtin.model.workload import Checkpoint, Mount, Output
+from tawtin.model.workload import Checkpoint, Mount
 from tests.core.building import spec
 
 SOUND = replace(spec(), envs={"NAME": "value"}, setup="true", checkpoint=Checkpoint())
@@ -20,9 +20,8 @@ def test_a_plain_spec_is_sound():
 @pytest.mark.parametrize(
     "change",
     [
-        {"mounts": (Mount(path="/home/run/../../etc", artifact="sha256:" + "0" * 64),)},
-        {"outputs": (Output(name="x", path="../../etc/passwd"),)},
-        {"workdir": "sha256:" + "0" * 64},
+        {"mounts": (Mount(path="/data", artifact="../etc"),)},
+        {"workdir": "/etc"},
         {"secrets": ("TOKEN",)},
         {"run": "true\0"},
         {"setup": "x" * (512 * 1024)},

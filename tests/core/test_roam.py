@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from tawtin.core import roam
 from tawtin.core.admit import Submission, admit
 from tawtin.core.state import State
-from tawtin.model.events import PeerPut, SubmissionRefused, WorkloadsSubmitted
-from tawtin.model.roaming import FreeNodes, Offer, Peer, PeerState
+from tawtin.model.artifact import Artifact
+from tawtin.model.events import ArtifactKept, PeerPut, SubmissionRefused, WorkloadsSubmitted
+from tawtin.model.roaming import FreeNodes, Link, Offer, Peer, PeerState
 from tawtin.model.tenant import Tenant
 from tawtin.model.workload import Data, Mount, Residency
 from tests.core.building import SITE, Factory, spec
@@ -111,12 +112,8 @@ def test_only_an_active_peer_is_asked(factory: Factory, state: PeerState):
     assert asked(factory) == [("wl-1", ("lagos",))]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"secrets": ("A",)}, {"workdir": "sha256:x"}, {"mounts": (Mount(path="/x", artifact="sha256:x"),)}],
-)
-def test_what_holds_secrets_or_files_stays(factory: Factory, change: dict[str, object]):
-    factory.submit("wl-1", replace(spec(gpus=4), **change))
+def test_what_holds_secrets_stays(factory: Factory):
+    factory.submit("wl-1", replace(spec(gpus=4), secrets=("A",)))
     assert asked(factory) == []
 
 
@@ -142,3 +139,49 @@ def test_of_a_tenant_abroad_the_law_of_its_country_is_asked(factory: Factory):
     places = {each.factory: each for each in roam.considered(factory.state, OFFERS, workload, NOW_MS)}
     assert [name for name, each in places.items() if each.allowed] == ["lagos"]
     assert places["casablanca"].rule == "ng-nitda-subscriber"
+
+
+GIB = 1 << 30
+DATA = "sha256:" + "d" * 64
+
+
+def has(factory: Factory, size_bytes: int, *places: str) -> None:
+    factory.tell(
+        ArtifactKept(artifact=Artifact(id=DATA, tenant="lab", size_bytes=size_bytes, files=1, places=places))
+    )
+
+
+def test_bytes_are_weighed_against_the_wait_and_a_peer_that_has_them_is_preferred(factory: Factory):
+    has(factory, 10 * GIB, "lagos")
+    factory.submit("wl-1", replace(spec(gpus=4), mounts=(Mount(path="/data", artifact=DATA),)))
+    ((_, peers),) = asked(factory)
+    assert peers[0] == "lagos"
+    assert asked(factory, OFFERS | {"lagos": offer("lagos", wait_ms=900_000)})[0][1][0] != "lagos"
+    places = roam.considered(factory.state, OFFERS, factory.state.workloads["wl-1"], factory.now_ms)
+    moved = {each.factory: (each.transfer_bytes, each.transfer_ms) for each in places}
+    assert moved["lagos"] == (0, 0)
+    assert moved["cairo"] == (10 * GIB, 858_994)
+
+
+def test_a_link_that_is_wide_or_dear_counts(factory: Factory):
+    has(factory, 10 * GIB)
+    for name, link in (
+        ("cairo", Link(mbit_per_s=10_000)),
+        ("lagos", Link(mbit_per_s=10_000, minor_per_gib=500)),
+    ):
+        factory.tell(PeerPut(peer=replace(factory.state.peers[name], link=link)))
+    factory.submit("wl-1", replace(spec(gpus=4), mounts=(Mount(path="/data", artifact=DATA),)))
+    ((_, peers),) = asked(factory)
+    assert peers[0] == "cairo"
+    assert peers[-1] == "lagos"
+
+
+@pytest.mark.parametrize(("size_bytes", "goes"), [(GIB, True), (50 * GIB, False)])
+def test_where_the_files_take_longer_than_the_wait_here_it_stays(
+    factory: Factory, size_bytes: int, goes: bool
+):
+    has(factory, size_bytes)
+    factory.submit("wl-1", replace(spec(gpus=2), max_duration_ms=1_800_000))
+    factory.tick()
+    factory.submit("wl-2", replace(spec(gpus=2), mounts=(Mount(path="/data", artifact=DATA),)))
+    assert bool(asked(factory)) is goes

@@ -51,6 +51,20 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--lend-cpus", type=int, default=0, metavar="N", help="processors that it may have of us"
     )
+    add.add_argument(
+        "--mbit",
+        type=int,
+        default=100,
+        metavar="N",
+        help="bandwidth of the link to it, Mbit/s (default: 100)",
+    )
+    add.add_argument(
+        "--per-gib",
+        type=int,
+        default=0,
+        metavar="MINOR",
+        help="what a gibibyte over that link costs, minor units",
+    )
     add.set_defaults(call=peer_add)
     for name, summary, call in (
         ("leave", "let nothing new go there or come from there", peer_leave),
@@ -130,6 +144,7 @@ def peer_add(arguments: argparse.Namespace) -> int:
             "country": arguments.country,
             "currency": arguments.currency or client.whoami().currency,
             "lends": {"gpus": gpus, "cpus_milli": arguments.lend_cpus * 1000},
+            "link": {"mbit_per_s": arguments.mbit, "minor_per_gib": arguments.per_gib},
             "revoked": list(known.revoked) if known is not None else [],
         }
         put = client.put_peer(arguments.name, session.record(wanted, Peer))

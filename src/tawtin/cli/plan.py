@@ -112,6 +112,11 @@ def place_lines(places: tuple[Considered, ...]) -> list[str]:
             parts.append(f"{'has room' if place.room else 'says it has no room'}, {hourly} a GPU hour")
         elif place.allowed and not place.here:
             parts.append("nothing was heard of what it has")
+        if place.transfer_bytes and place.allowed:
+            moved = f"{place.transfer_bytes / 1e6:.1f} MB to bring there"
+            parts.append(f"{moved}, {place.transfer_ms / 1000:.1f} s")
+        if place.score_ms is not None and place.allowed:
+            parts.append(f"score {place.score_ms / 1000:.1f} s")
         cited = f" [{place.citation}]" if place.citation and place.citation not in place.sentence else ""
         lines.append(f"  {place.factory} ({place.country}): {'; '.join(parts)}")
         lines.append(f"    {output.clean(place.sentence)}{cited}")

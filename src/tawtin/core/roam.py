@@ -3,7 +3,8 @@
 1. Workloads that may not be here, and then those in line, by priority and age.
 2. One in line is offered only if it would wait here for long, or for ever: `explain` says so.
 3. Of the peers that may lawfully have it, and that say they have room, the one where it ends soonest comes first: what
-   it waits there, and what its price is above ours. What they say may be stale, so that they are asked.
+   it waits there, how long its files take to get there, and what price and transfer cost above ours. A peer where
+   that is longer than the wait here is not asked. What they say may be stale, so that they are asked.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from tawtin.core.queues import Parked
 from tawtin.core.state import State
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
-from tawtin.model.roaming import FreeNodes, Offer, PeerState
+from tawtin.model.roaming import FreeNodes, Link, Offer, PeerState
 from tawtin.model.views import Considered
 from tawtin.model.workload import Workload
 
 LOOKED_AT_MAX: Final = 64
 """Workloads in line that are looked at in one pass."""
-OFFER_AGE_MS_MAX: Final = 300_000
+GIB: Final = 1 << 30
 _FOR_ROOM: Final = (
     Waiting.WAITING_FOR_GPUS,
     Waiting.WAITING_FOR_CPUS,
@@ -63,12 +64,14 @@ def asks(
             break
         if workload.id in busy or not may_roam(workload):
             continue
+        here_ms = None
         if workload.id not in state.queues.parked:
             why = explain(state, decision, workload.id, now_ms)
             soon = why.start_ms is not None and why.start_ms - now_ms < state.site.roam_after_ms
             if why.reason not in _FOR_ROOM or soon:
                 continue
-        peers = places(state, workload, offers, now_ms)
+            here_ms = why.start_ms - now_ms if why.start_ms is not None else None
+        peers = places(state, workload, offers, now_ms, here_ms)
         if peers:
             found.append(Ask(workload.id, peers))
     return found
@@ -116,6 +119,8 @@ def _considered(
         room=has_room(offer, option) if offer is not None else None,
         rate=_rate(offer, option) if offer is not None else None,
         wait_ms=offer.wait_ms if offer is not None else None,
+        transfer_bytes=bytes_to(state, workload, name),
+        transfer_ms=way_ms(bytes_to(state, workload, name), state.peers[name].link),
         score_ms=score_ms(state, workload, option, offer) if offer is not None and known else None,
     )
 
@@ -125,8 +130,13 @@ def may_roam(workload: Workload) -> bool:
     return not (workload.guest or workload.cancel or workload.spec.secrets)
 
 
-def places(state: State, workload: Workload, offers: Mapping[str, Offer], now_ms: int) -> tuple[str, ...]:
-    """The peers that may have `workload` and say that they have room, best first."""
+def places(
+    state: State, workload: Workload, offers: Mapping[str, Offer], now_ms: int, here_ms: int | None = None
+) -> tuple[str, ...]:
+    """The peers that may have `workload` and say that they have room, best first.
+
+    Where it would start here in `here_ms`, only those that are better than that.
+    """
     options = (state.queues.class_of.get(workload.id) or state.class_like(workload)).options
     ranked: list[tuple[int, str]] = []
     for name in sorted(offers):
@@ -136,7 +146,9 @@ def places(state: State, workload: Workload, offers: Mapping[str, Offer], now_ms
         option = next((each for each in options if has_room(offer, each)), None)
         if option is None or not state.verdict(workload, state.sites[name], now_ms).allowed:
             continue
-        ranked.append((score_ms(state, workload, option, offer), name))
+        score = score_ms(state, workload, option, offer)
+        if here_ms is None or score < here_ms:
+            ranked.append((score, name))
     return tuple(name for _, name in sorted(ranked))
 
 
@@ -146,11 +158,26 @@ def has_room(offer: Offer, option: Option) -> bool:
 
 
 def score_ms(state: State, workload: Workload, option: Option, offer: Offer) -> int:
-    """What a place costs, in milliseconds: the wait there, and each minor unit above our own price as a second."""
+    """What a place costs, in milliseconds: the wait, the way of the files, and a second for each minor unit more."""
+    link, size = state.peers[offer.factory].link, bytes_to(state, workload, offer.factory)
     rate = _rate(offer, option)
     lasts_ms = workload.spec.max_duration_ms or state.site.run_guess_ms
     dearer = (meter.burn(rate, option.shape, option.nodes) - option.burn) * lasts_ms
-    return offer.wait_ms + max(0, meter.round_half_up(dearer)) * 1000
+    fare = -(-size * link.minor_per_gib // GIB)
+    minor = max(0, meter.round_half_up(dearer)) + fare
+    return offer.wait_ms + way_ms(size, link) + minor * 1000
+
+
+def way_ms(size_bytes: int, link: Link) -> int:
+    """How long so many bytes take over a link that carries nothing else, milliseconds, rounded up."""
+    return -(-size_bytes * 8 // (link.mbit_per_s * 1000))
+
+
+def bytes_to(state: State, workload: Workload, peer: str) -> int:
+    """The bytes of its inputs that are not at `peer` yet, as far as is known here."""
+    named = {workload.spec.workdir, *(mount.artifact for mount in workload.spec.mounts)} - {""}
+    held = [state.artifacts.get((workload.tenant, each)) for each in sorted(named)]
+    return sum(each.size_bytes for each in held if each is not None and peer not in each.places)
 
 
 def _rate(offer: Offer, option: Option) -> Rate:

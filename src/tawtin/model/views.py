@@ -59,8 +59,12 @@ class Considered(Record, frozen=True, kw_only=True):
     """Whether it says that it has room now; None where nothing was heard."""
     rate: Rate | None = None
     wait_ms: int | None = None
+    transfer_bytes: int = 0
+    """Of its inputs, those that are not there yet."""
+    transfer_ms: int = 0
+    """How long they take to get there."""
     score_ms: int | None = None
-    """Wait, and a second for each minor unit above our own price: the least one is asked first."""
+    """Wait, transfer, and a second for each minor unit above our own price: the least one is asked first."""
 
 
 class PlanView(Record, frozen=True, kw_only=True):

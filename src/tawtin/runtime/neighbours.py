@@ -20,7 +20,7 @@ from tawtin.runtime.roaming import Roaming
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tawtin.model.roaming import Message
+    from tawtin.model.roaming import Message, Peer
     from tawtin.ports import Entropy, Signer, Transport
     from tawtin.runtime.factory import Factory
     from tawtin.runtime.freight import Freight
@@ -129,7 +129,7 @@ class Neighbours:
             waiting = self._waiting[name]
             batch = tuple(waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX)))
             try:
-                await self.transport.post(peer, batch, self._offer())
+                await self.transport.post(peer, batch, self._offer(peer))
             except TransportError as error:
                 log.info("`%s` is not reached: %s", name, error)
                 waiting.clear()
@@ -143,16 +143,18 @@ class Neighbours:
     def _event(self, name: str) -> asyncio.Event:
         return self._wake.setdefault(name, asyncio.Event())
 
-    def _offer(self) -> Offer:
+    def _offer(self, peer: Peer) -> Offer:
+        """What this peer may have of us, at the prices that it was given."""
         self._offer_seq += 1
-        site = self.factory.site
+        site, lends = self.factory.site, peer.lends
+        own = not lends.currency
         return Offer(
             factory=site.name,
             country=site.country,
             seq=self._offer_seq,
             made_ms=self.factory.now_ms(),
             free=free_nodes(self.factory.state),
-            currency=site.currency,
-            minor_per_gpu_hour=site.minor_per_gpu_hour,
-            minor_per_cpu_hour=site.minor_per_cpu_hour,
+            currency=site.currency if own else lends.currency,
+            minor_per_gpu_hour=site.minor_per_gpu_hour if own else lends.minor_per_gpu_hour,
+            minor_per_cpu_hour=site.minor_per_cpu_hour if own else lends.minor_per_cpu_hour,
         )
