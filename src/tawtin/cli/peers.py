@@ -52,6 +52,15 @@ def _configure(verb: argparse.ArgumentParser) -> None:
         "--lend-cpus", type=int, default=0, metavar="N", help="processors that it may have of us"
     )
     add.add_argument(
+        "--price",
+        action="append",
+        default=[],
+        metavar="MODEL:MINOR",
+        help="what it pays us for a GPU hour, minor units; else as our own tenants",
+    )
+    add.add_argument("--cpu-price", type=int, default=0, metavar="MINOR", help="and for a processor hour")
+    add.add_argument("--price-currency", metavar="CCC", default="", help="what these prices are in")
+    add.add_argument(
         "--mbit",
         type=int,
         default=100,
@@ -128,12 +137,16 @@ def peer_add(arguments: argparse.Namespace) -> int:
     """Add or change."""
     from tawtin.model.roaming import Peer
 
-    gpus: dict[str, int] = {}
-    for text in arguments.lend:
-        model, _, count = text.partition(":")
-        if not re.fullmatch(r"[A-Za-z0-9_.*-]+", model) or not count.isdecimal():
-            raise exits.Fault(f"--lend: `{text}` is not understood", hint="write it like --lend H100:4")
-        gpus[model] = int(count)
+    gpus, prices = _by_model("--lend", arguments.lend), _by_model("--price", arguments.price)
+    if (prices or arguments.cpu_price) and not arguments.price_currency:
+        raise exits.Fault("--price: in which currency is not said", hint="add --price-currency MAD")
+    lends = {
+        "gpus": gpus,
+        "cpus_milli": arguments.lend_cpus * 1000,
+        "currency": arguments.price_currency,
+        "minor_per_gpu_hour": prices,
+        "minor_per_cpu_hour": arguments.cpu_price,
+    }
     with session.connect(arguments) as client:
         known = next((each for each in client.peers() if each.name == arguments.name), None)
         wanted: dict[str, Any] = {
@@ -143,12 +156,22 @@ def peer_add(arguments: argparse.Namespace) -> int:
             "state": "active",
             "country": arguments.country,
             "currency": arguments.currency or client.whoami().currency,
-            "lends": {"gpus": gpus, "cpus_milli": arguments.lend_cpus * 1000},
+            "lends": lends,
             "link": {"mbit_per_s": arguments.mbit, "minor_per_gib": arguments.per_gib},
             "revoked": list(known.revoked) if known is not None else [],
         }
         put = client.put_peer(arguments.name, session.record(wanted, Peer))
     return _show(put, arguments)
+
+
+def _by_model(option: str, given: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for text in given:
+        model, _, count = text.partition(":")
+        if not re.fullmatch(r"[A-Za-z0-9_.*-]+", model) or not count.isdecimal():
+            raise exits.Fault(f"{option}: `{text}` is not understood", hint=f"write it like {option} H100:4")
+        found[model] = int(count)
+    return found
 
 
 def peer_leave(arguments: argparse.Namespace) -> int:

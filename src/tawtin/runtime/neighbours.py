@@ -59,6 +59,8 @@ class Neighbours:
         self.offers_heard_ms: dict[str, int] = {}
         self._waiting: dict[str, deque[Message]] = {}
         self._wake: dict[str, asyncio.Event] = {}
+        self._heard: dict[str, asyncio.Event] = {}
+        """Set when a peer is heard, which may end the pause after it was not reached."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._offer_seq = 0
 
@@ -84,6 +86,7 @@ class Neighbours:
 
     def hear_offer(self, sender: str, offer: Offer) -> None:
         """Keep the newest word of a peer about itself; what it says about others counts nothing."""
+        self._heard.setdefault(sender, asyncio.Event()).set()
         if offer.factory == sender:
             self.roaming.asking.offers[sender] = offer
             self.offers_heard_ms[sender] = self.factory.clock.monotonic_ms()
@@ -133,7 +136,10 @@ class Neighbours:
             except TransportError as error:
                 log.info("`%s` is not reached: %s", name, error)
                 waiting.clear()
-                await asyncio.sleep(pause_s)
+                heard = self._heard.setdefault(name, asyncio.Event())
+                heard.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), pause_s)
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
             else:
                 pause_s = PAUSE_S
