@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 
 from demo.claims import Claims, interactive, say
-from demo.factory import DemoError, Factory
+from demo.factory import DemoError
+from demo.network import ACTS, Network, meet
 from demo.story import STEPS
 
 SUMMARY = Path("demo-summary.json")
-SECONDS_MAX = 90
+SECONDS_MAX = 150
 LOAD_MAX = 2
 """Runnable processes for each processor, above which time says nothing about this program."""
 
@@ -26,8 +27,8 @@ LOAD_MAX = 2
 def main() -> int:
     os.chdir(Path(__file__).parents[1])
     began = time.monotonic()
-    factory = Factory(Path(tempfile.mkdtemp(prefix="tawtin-demo-")))
-    factory.folder.chmod(0o711)  # where there is no sandbox, runs have to pass through it
+    network = Network(Path(tempfile.mkdtemp(prefix="tawtin-demo-")))
+    network.folder.chmod(0o711)  # where there is no sandbox, runs have to pass through it
     claims = Claims()
     if shutil.which("bwrap") is None:
         print(
@@ -35,22 +36,24 @@ def main() -> int:
         )
         print("mend: apt-get install bubblewrap")
     try:
+        meet(network, claims)
         for step in STEPS:
-            step(factory, claims)
+            step(network.home, claims)
+        for act in ACTS:
+            act(network, claims)
     except DemoError as error:
         claims.check("the story was told to its end", want="yes", got=str(error)[:200], see="python -m demo")
     except KeyboardInterrupt:
         claims.check("the story was told to its end", want="yes", got="interrupted", see="python -m demo")
     stays = interactive() and not claims.failed
-    address = factory.address()["url"] if stays else ""
+    address = network.home.address()["url"] if stays else ""
     if not stays:
-        factory.end()
-        left = factory.processes()
+        left = network.end()
         claims.check("processes left behind", want=0, got=len(left), see="ps -ef")
         if claims.failed:
-            print(f"the factory's folder is kept: {factory.folder}")
+            print(f"the folder of the factories is kept: {network.folder}")
         else:
-            factory.remove()
+            network.remove()
     took = time.monotonic() - began
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     claims.check(
@@ -66,8 +69,13 @@ def main() -> int:
     print(f"\n{len(claims.made) - claims.failed} of {len(claims.made)} claims hold; also in {SUMMARY}")
     if stays:
         print(
-            f"the factory is still up at {address}; use it: export TAWTIN_HOME={factory.folder}; tawtin ps --all"
+            f"the five are still up, Casablanca at {address}; use it:\n"
+            f"  export TAWTIN_HOME={network.home.folder}; tawtin ps --all\n"
+            "the cables between them end when this does; press Enter for that"
         )
+        sys.stdin.readline()
+        network.end()
+        network.remove()
     return 1 if claims.failed else 0
 
 

@@ -110,12 +110,20 @@ class Cables:
 
     def close(self) -> None:
         """Let go of everything."""
-        for cable in self._cables.values():
-            self._do(cable.set_cut(cut=True))
-            if cable.server is not None:
-                cable.server.close()
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for cable in self._cables.values():
+            await cable.set_cut(cut=True)
+            if cable.server is not None:
+                cable.server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _do(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +12,29 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 STARTED_S = 30
+
+
+class Place(NamedTuple):
+    """A factory of the demonstration."""
+
+    name: str
+    country: str
+    currency: str
+    gpus: int
+    minor_per_gpu_hour: int
+    """What a GPU hour costs in its currency; made up, and what its peers take from it."""
+
+
+PLACES: Final = (
+    Place("Casablanca", "MA", "MAD", 4, 3_500),
+    Place("Cape Town", "ZA", "ZAR", 8, 6_500),
+    Place("Cairo", "EG", "EGP", 2, 17_000),
+    Place("Nairobi", "KE", "KES", 4, 45_000),
+    Place("Lagos", "NG", "NGN", 4, 530_000),
+)
 
 
 class DemoError(Exception):
@@ -101,12 +120,13 @@ class Factory:
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    def make(self) -> None:
-        """Write its settings: in Morocco, GPUs declared, this Python readable for runs."""
+    def make(self, place: Place) -> None:
+        """Write its settings: GPUs are declared, and this Python is readable for runs."""
         exposed = dict.fromkeys([sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"]])
         outside = [path for path in exposed if not Path(path).resolve().is_relative_to("/usr")]
-        words = ["--name", "Casablanca", "--country", "MA", "--operator", "Example Telecom", "--port", "0"]
-        words += ["--declare-gpus", "H100:4", "--cpu-hour", "100", "--gpu-hour", "3500"]
+        words = ["--name", place.name, "--country", place.country, "--currency", place.currency]
+        words += ["--operator", "Example Telecom", "--port", "0", "--declare-gpus", f"H100:{place.gpus}"]
+        words += ["--cpu-hour", "100", "--gpu-hour", str(place.minor_per_gpu_hour)]
         words += [word for path in outside for word in ("--expose", path)]
         self.run("init", str(self.folder), *words)
 
@@ -148,10 +168,6 @@ class Factory:
             if str(self.folder).encode() in words and not zombie and int(entry.name) != os.getpid():
                 found.append(int(entry.name))
         return found
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _signal(pid: int, number: int) -> None:

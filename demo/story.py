@@ -29,16 +29,13 @@ def _workloads(factory: Factory) -> list[dict[str, Any]]:
 
 
 def start(factory: Factory, claims: Claims) -> None:
-    """A factory from nothing."""
-    say("a factory in Casablanca, with embedded defaults")
-    factory.make()
+    """What the factory in Casablanca finds."""
+    say("the factory in Casablanca, with embedded defaults")
     report = factory.ask("doctor", str(factory.folder), want=(0, 1))
     for check in report["checks"]:
         if check["state"] != "ok":
             print(f"   doctor: {check['name']}: {check['found']}; mend: {check['mend']}")
     claims.check("doctor finds no fault here", want=0, got=report["faults"], see="tawtin doctor")
-    up = factory.up()
-    print(f"   up at {up['url']}, process {up['pid']}")
     factory.run("capacity")
     node = factory.ask("capacity")["nodes"][0]["node"]
     shown = f"{node['gpus']} {node['gpu_model']}, declared: {bool(node.get('gpus_declared'))}"

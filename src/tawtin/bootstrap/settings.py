@@ -16,6 +16,7 @@ from tawtin.engines.local.settings import LocalSettings
 from tawtin.model.base import Record
 from tawtin.model.money import Minor
 from tawtin.model.rules import Facts
+from tawtin.model.site import FactoryName
 from tawtin.runtime.live import LiveSettings
 from tawtin.web.settings import WebSettings
 
@@ -29,8 +30,8 @@ class SettingsError(Exception):
 class FactorySettings(Record, frozen=True, kw_only=True):
     """`[factory]`: what this factory is."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
-    """Shown to people and to other factories."""
+    name: FactoryName
+    """Shown to people and to other factories: ASCII without `/`, as it travels in headers."""
     country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
     """ISO 3166-1 alpha-2 of the country whose soil it stands on."""
     operator: str = ""

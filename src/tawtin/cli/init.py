@@ -134,6 +134,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise exits.Fault(f"the money of `{arguments.country}` is not known here", hint="add --currency CCC")
     arguments.currency = arguments.currency or CURRENCIES[arguments.country]
     for flag, value, pattern, like in (
+        ("--name", arguments.name or "x", r"(?=.{1,63}$)[!-.0-~]+( [!-.0-~]+)*", "'Cape Town'"),
         ("--currency", arguments.currency, "[A-Z]{3}", "MAD"),
         ("--declare-gpus", arguments.declare_gpus or "X:1", r"[A-Za-z0-9_.-]+:[1-9]\d?", "H100:4"),
     ):
@@ -147,7 +148,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _text(arguments: argparse.Namespace, folder: Path) -> str:
     model, _, count = (arguments.declare_gpus or "").partition(":")
     return TEMPLATE.format(
-        name=_quoted(arguments.name or folder.name.lstrip(".") or "factory"),
+        name=_quoted(_name(arguments.name, folder)),
         country=_quoted(arguments.country),
         operator=_quoted(arguments.operator),
         currency=_quoted(arguments.currency),
@@ -157,6 +158,11 @@ def _text(arguments: argparse.Namespace, folder: Path) -> str:
         expose=_quoted([str(Path(each).resolve()) for each in arguments.expose]),
         gpus=GPUS_DECLARED.format(model=_quoted(model), count=count) if model else GPUS_FOUND,
     )
+
+
+def _name(given: str | None, folder: Path) -> str:
+    """The name: as given, or the folder's, with what cannot travel in headers left out."""
+    return given or re.sub(r"[^0-9A-Za-z._-]+", "-", folder.name).strip(".-")[:63] or "factory"
 
 
 def _quoted(text: str | list[str]) -> str:

@@ -113,6 +113,10 @@ def record(plain: dict[str, Any], kind: type[T]) -> T:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
+IDS = {"wl-": 29, "gw-": 35}
+"""How long ids are: of workloads, and of those of a peer that run here."""
+
+
 def resolve(client: Client, name: str) -> WorkloadView:
     """Return the workload that `name` means: an id, the beginning of one, or the newest of that name."""
     found = resolve_many(client, name)
@@ -126,7 +130,8 @@ def resolve_many(client: Client, name: str) -> list[WorkloadView]:
         if members:
             return members
         raise _nothing(name)
-    if name.startswith("wl-") and len(name) == 29:
+    prefix = name[:3]
+    if len(name) == IDS.get(prefix):
         return [client.get(name)]
     matching: list[WorkloadView] = []
     for view in islice(client.iterate(), LOOK_BACK):
@@ -135,7 +140,7 @@ def resolve_many(client: Client, name: str) -> list[WorkloadView]:
             if array and array.size > 1:
                 return sorted(client.iterate(array=array.id), key=_array_index)
             return [view]
-        if name.startswith("wl-") and view.workload.id.startswith(name):
+        if prefix in IDS and view.workload.id.startswith(name):
             matching.append(view)
     if len(matching) == 1:
         return matching

@@ -17,6 +17,7 @@ from tawtin.model.base import Record
 from tawtin.model.money import Minor, Rate
 from tawtin.model.resources import Demand, Shape
 from tawtin.model.rules import Facts
+from tawtin.model.site import FactoryName
 from tawtin.model.workload import (
     Data,
     OnPartition,
@@ -31,7 +32,6 @@ from tawtin.model.workload import (
 VERSION: Final = 1
 """Of the messages; a factory refuses what it does not speak."""
 
-FactoryName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[^\x00-\x20/\x7f]+$")]
 WorkloadId = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}-[0-9a-z]{1,40}$")]
 Epoch = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Nonce = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}(\.[0-9a-f]{1,16})?$")]

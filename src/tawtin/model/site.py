@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from tawtin.model.base import Record
 from tawtin.model.money import Minor, Rate
 from tawtin.model.rules import Facts
 from tawtin.model.workload import WorkloadType
+
+FactoryName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[!-.0-~]+( [!-.0-~]+)*$")]
+"""ASCII without `/`, as it travels in headers and addresses; single spaces inside."""
 
 
 class Site(Record, frozen=True, kw_only=True):
