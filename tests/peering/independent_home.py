@@ -50,7 +50,7 @@ class Home(Party):
         self.heard.append(said)
         kind, job = said["message"], self.jobs.get((said["workload"], said["epoch"]))
         if job is None or job["peer"] != sender:
-            return []
+            return [to(said, "stop", resv=said["req"], reason="fenced")] if kind == "renew" else []
         is_open = job["state"] in OPEN
         if kind == "reserved" and job["state"] == "asking":
             agreed = {name: said[name] for name in ("resv", "shape", "rate")}

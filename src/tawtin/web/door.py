@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from tawtin.model.base import Record
     from tawtin.runtime.service import Service
 
-_STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
+STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
+STATUS: Final = 401
+"""Of all other refusals."""
 
 
 class Door:
@@ -42,7 +44,7 @@ class Door:
             )
             said = await self._do(scope["path"], sender, body)
         except Refusal as refusal:
-            status = _STATUSES.get(refusal.token, 401)
+            status = STATUSES.get(refusal.token, STATUS)
             await _say(send, status, {"detail": str(refusal), "token": refusal.token.value})
         except Malformed as error:
             await _say(send, 400, {"detail": f"the envelope cannot be read: {error}", "token": "Malformed"})
