@@ -8,7 +8,7 @@ SEEDS ?= 500
 PYTEST_ARGS ?=
 
 help:
-	@echo 'make demo    start a factory in Casablanca, run real work on it, kill it, and show that nothing is lost'
+	@echo 'make demo    five factories in five countries: real work, a cut cable, a killed one, and nothing lost or run twice'
 	@echo 'make test    lint, types, import contracts, docs, and every test (SEEDS=$(SEEDS) simulated histories)'
 	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
 	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS))'

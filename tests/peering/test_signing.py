@@ -22,7 +22,7 @@ from tawtin.peering.signing import (
     sign_request,
     verify_answer,
 )
-from tests.peering.independent import Party, answer_holds
+from tests.peering.independent import Party, canonical
 
 CASA = Identity(Ed25519PrivateKey.from_private_bytes(b"\1" * 32))
 NAIROBI = Identity(Ed25519PrivateKey.from_private_bytes(b"\2" * 32))
@@ -218,15 +218,36 @@ def test_an_answer_to_another_question_or_from_somebody_else_is_refused():
 
 def test_a_second_implementation_signs_what_we_take_in_and_checks_what_we_answer():
     other = Party("casa", b"\1" * 32)
-    plain = [{"message": "renew_ok", "workload": "wl-1", "epoch": 1, "req": "0" * 32}]
-    body, headers = other.request(PATH, "nairobi", plain, created=NOW_S, nonce=NONCE)
+    other.keys["nairobi"] = NAIROBI.key
+    plain = {"messages": [{"message": "renew_ok", "workload": "wl-1", "epoch": 1, "req": "0" * 32}]}
+    body = canonical(plain)
+    headers = other.signed("nairobi", PATH, body, f'created={NOW_S};nonce="{NONCE}"')
     box = inbox()
     sender, envelope = box.open(method="POST", url=URL, headers=headers, body=body, now_s=NOW_S)
     assert (sender, envelope.messages) == ("casa", MESSAGES[:1])
     answer, answered = box.answer(Request("POST", URL, headers), Taken(taken=1), "casa", NOW_S)
-    assert answer_holds(headers, PATH, 200, answered, answer, NAIROBI.key)
-    assert not answer_holds(headers, PATH, 200, answered, answer + b" ", NAIROBI.key)
-    assert not answer_holds(headers, PATH, 200, answered, answer, CASA.key)
+    assert other.is_answer(headers, PATH, 200, answered, answer)
+    assert not other.is_answer(headers, PATH, 200, answered, answer + b" ")
+    other.keys["nairobi"] = CASA.key
+    assert not other.is_answer(headers, PATH, 200, answered, answer)
+
+
+def test_a_second_implementation_takes_in_what_we_sign_and_answers_what_we_check():
+    other = Party("nairobi", b"\2" * 32)
+    other.keys["casa"] = CASA.key
+    headers = signed()
+    assert other.refusal("POST", PATH, headers, BODY, NOW_S) == ""
+    assert other.refusal("POST", PATH, headers, BODY, NOW_S) == Token.REPLAYED
+    answered = other.signed("casa", PATH, b'{"taken":2}', f"created={NOW_S}", headers)
+    verify_answer(
+        Request("POST", URL, headers),
+        status=200,
+        headers=answered,
+        body=b'{"taken":2}',
+        sender="nairobi",
+        recipient="casa",
+        key=NAIROBI.key,
+    )
 
 
 @given(st.data())

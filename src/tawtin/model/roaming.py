@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Final
+from functools import cache
+from typing import Annotated, Final, cast
 
 import msgspec
 
@@ -367,12 +368,34 @@ FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispu
 FromVisited = Reserved | Refused | Committed | NotHeld | Unknown | Renew | Complete | ReceiptAgain | Settled
 Message = FromHome | FromVisited
 
-_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
+_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 def receipt_bytes(receipt: Receipt) -> bytes:
-    """The canonical bytes of a receipt: what both factories sign."""
-    return _canonical(receipt)
+    """The canonical bytes of a receipt, which both factories sign: keys sorted, no white space, no defaults.
+
+    Equal receipts have equal bytes. The encoder alone leaves out what IS the default, not what equals it.
+    """
+    return _sorted(_without_defaults(receipt))
+
+
+def as_signed(receipt: Receipt) -> Receipt:
+    """An equal receipt that crosses without defaults, so that its reader has to sort the keys and no more."""
+    return msgspec.json.decode(receipt_bytes(receipt), type=Receipt)
+
+
+@cache
+def _fields(kind: type[Record]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
+
+
+def _without_defaults(value: object) -> object:
+    if isinstance(value, Record):
+        held = [(each, getattr(value, each.name)) for each in _fields(type(value))]
+        return {each.encode_name: _without_defaults(part) for each, part in held if part != each.default}
+    if isinstance(value, tuple):
+        return [_without_defaults(part) for part in cast("tuple[object, ...]", value)]
+    return value
 
 
 def receipt_digest(receipt: Receipt) -> str:

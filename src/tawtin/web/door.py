@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tawtin.runtime.service import Service
 
 PATHS: Final = f"{PATH}, {LOG_PATH} and {FILE_PATH}"
-_STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
+STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
+STATUS: Final = 401
+"""Of all other refusals."""
 
 
 class Door:
@@ -47,7 +49,7 @@ class Door:
             )
             said = await self._do(scope["path"], sender, body)
         except Refusal as refusal:
-            status = _STATUSES.get(refusal.token, 401)
+            status = STATUSES.get(refusal.token, STATUS)
             await _say(send, status, {"detail": str(refusal), "token": refusal.token.value})
         except Malformed as error:
             await _say(send, 400, {"detail": f"the envelope cannot be read: {error}", "token": "Malformed"})

@@ -40,6 +40,7 @@ from tawtin.model.roaming import (
     StopReason,
     Terms,
     Unknown,
+    as_signed,
     guest_workload,
     receipt_bytes,
     receipt_digest,
@@ -292,7 +293,7 @@ def ended(guest: Guest, run: Run, event: RunEnded, name: str, sign: Callable[[by
         cost_minor=meter.cost_minor(event.usage, run),
         outputs=event.outputs[:1000],
     )
-    signed = SignedReceipt(receipt=receipt, signature=sign(receipt_bytes(receipt)))
+    signed = SignedReceipt(receipt=as_signed(receipt), signature=sign(receipt_bytes(receipt)))
     return replace(guest, state=GuestState.DONE, receipt=signed)
 
 
