@@ -18,6 +18,7 @@ from tawtin.model.base import Record
 from tawtin.ports import JournalError, Query
 from tawtin.runtime.errors import Full, ServiceError, Unavailable
 from tawtin.runtime.factory import Factory
+from tawtin.runtime.neighbours import incarnation_of
 from tawtin.runtime.rows import decode, idempotency_time, load
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class Live:
         state = await loop.run_in_executor(self._commit_thread, load, self.journal, self.site, self.judge)
         self.factory = Factory(self.site, state, self.clock, meter_ms=self.settings.meter_ms)
         if self.neighbours is not None:
-            self.neighbours.attach(self.factory)
+            first = await loop.run_in_executor(self._commit_thread, self.journal.events, 0, 1)
+            self.neighbours.attach(self.factory, incarnation_of(first))
 
     async def stop(self) -> None:
         """Make durable what is staged, then let go of engine and journal. Runs go on."""

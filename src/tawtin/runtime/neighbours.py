@@ -7,6 +7,7 @@ a moment, and everything that was meant for it meanwhile is dropped: the handsha
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import deque
 from contextlib import suppress
@@ -18,7 +19,7 @@ from tawtin.ports import TransportError
 from tawtin.runtime.roaming import Roaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tawtin.model.roaming import Message, Peer
     from tawtin.ports import Entropy, Signer, Transport
@@ -34,6 +35,14 @@ PAUSE_S: Final = 1.0
 PAUSE_S_MAX: Final = 30.0
 OFFER_AGE_MS_MAX: Final = 60_000
 """An offer that was heard longer ago counts no more."""
+
+
+def incarnation_of(first: Sequence[bytes]) -> str:
+    """The incarnation of a store, from the first entry of its log: a store that was lost and made anew has another.
+
+    A store that was put back from a backup has the same one; see docs/protocol.md.
+    """
+    return hashlib.sha256(first[0]).hexdigest()[:16] if first else "0"
 
 
 class Neighbours:
@@ -64,11 +73,18 @@ class Neighbours:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._offer_seq = 0
 
-    def attach(self, factory: Factory) -> None:
-        """Speak for this state machine from now on: at a start, and after a transaction that was taken back."""
+    def attach(self, factory: Factory, incarnation: str) -> None:
+        """Speak for this state machine from now on: at a start, and after a transaction that was taken back.
+
+        `incarnation` is that of its store.
+        """
         offers = self.roaming.asking.offers if hasattr(self, "roaming") else {}
         factory.roaming = self.roaming = Roaming(
-            factory, self.signer, self.entropy, fuse_stop_ms=self.fuse_stop_ms()
+            factory,
+            self.signer,
+            self.entropy,
+            incarnation=incarnation,
+            fuse_stop_ms=self.fuse_stop_ms(),
         )
         self.factory = factory
         self.roaming.asking.offers.update(offers)
