@@ -11,7 +11,7 @@ help:
 	@echo 'make demo    five factories in five countries: real work, a cut cable, a killed one, and nothing lost or run twice'
 	@echo 'make test    lint, types, import contracts, docs, and every test (SEEDS=$(SEEDS) simulated histories)'
 	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
-	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS))'
+	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS) of one factory, SOAK_NETWORK_SEEDS=$(SOAK_NETWORK_SEEDS) of several)'
 	@echo 'make lint    ruff, basedpyright, import-linter'
 	@echo 'make docs    the documentation, as HTML, warnings are errors'
 	@echo 'make format  let ruff mend what it can'
@@ -54,9 +54,11 @@ pytest: .make/python
 bench: .make/python .make/system-bench
 	@$(PY) -m bench
 
-SOAK_SEEDS ?= 20000
+SOAK_SEEDS ?= 25000
+SOAK_NETWORK_SEEDS ?= 75000
 soak: .make/python .make/system-test
 	@$(PY) -m tools.soak --seeds $(SOAK_SEEDS)
+	@$(PY) -m tools.soak --network --seeds $(SOAK_NETWORK_SEEDS)
 	@$(PY) -m pytest --timeout=0 -m soak $(PYTEST_ARGS)
 
 format: .make/python

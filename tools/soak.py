@@ -1,6 +1,7 @@
 """Goes through many simulated histories on all cores, with a line of progress; the first that fails is printed whole.
 
-`python -m tools.soak --seeds 20000`; `--first N` begins at another seed, so that nights add up.
+`python -m tools.soak --seeds 20000`; `--network` goes through histories of several factories instead of those of one.
+`--first N` begins at another seed, so that nights add up.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
 from tawtin.runtime.simulate import Failed, simulate
 from tawtin.runtime.simulate.history import STEPS
+from tawtin.runtime.simulate.network import NetworkFailed, simulate_network
 
 PROGRESS_S = 2.0
 
@@ -27,7 +29,18 @@ def one(seed: int, steps: int) -> tuple[int, int, int, str]:
     return seed, history.runs, history.crashes, ""
 
 
-def outcomes(first: int, seeds: int, steps: int, workers: int) -> Iterator[tuple[int, int, int, str]]:
+def one_network(seed: int, _steps: int) -> tuple[int, int, int, str]:
+    """The same of a network: the runs that were away are counted."""
+    try:
+        history = simulate_network(seed)
+    except NetworkFailed as failed:
+        return seed, 0, 0, str(failed)
+    return seed, history.roamed, history.crashes, ""
+
+
+def outcomes(
+    play: Callable[[int, int], tuple[int, int, int, str]], first: int, seeds: int, steps: int, workers: int
+) -> Iterator[tuple[int, int, int, str]]:
     """All histories, as they come to their end; never more under way than keep the workers busy."""
     waiting = iter(range(first, first + seeds))
     with ProcessPoolExecutor(workers) as pool:
@@ -35,7 +48,7 @@ def outcomes(first: int, seeds: int, steps: int, workers: int) -> Iterator[tuple
         try:
             while True:
                 while len(under_way) < workers * 4 and (seed := next(waiting, None)) is not None:
-                    under_way.add(pool.submit(one, seed, steps))
+                    under_way.add(pool.submit(play, seed, steps))
                 if not under_way:
                     return
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -48,13 +61,15 @@ def main() -> int:
     """Exit code 1 at the first history that fails."""
     parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20_000, help="how many histories")
+    parser.add_argument("--network", action="store_true", help="of several factories that lend to each other")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of each safety phase")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     given = parser.parse_args()
     begun = shown = time.monotonic()
     done = runs = crashes = 0
-    for seed, ran, crashed, failure in outcomes(given.first, given.seeds, given.steps, given.workers):
+    play = one_network if given.network else one
+    for seed, ran, crashed, failure in outcomes(play, given.first, given.seeds, given.steps, given.workers):
         if failure:
             print(f"\n{failure}")
             print(f"after {done} histories that held; seed {seed} did not")
