@@ -12,6 +12,8 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.network.spaces import possible
+
 settings.register_profile(
     "tawtin",
     deadline=None,  # two shared cores: time says little about a single example
@@ -31,12 +33,17 @@ def _has_postgres() -> bool:
     return _on_path("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
+def _has_namespaces() -> bool:
+    return os.geteuid() == 0 and _on_path("ip") and possible()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "sandbox": (lambda: _on_path("bwrap"), "bubblewrap (Debian package bubblewrap)"),
     "postgres": (_has_postgres, "a PostgreSQL server (Debian package postgresql)"),
     "slurm": (lambda: _on_path("slurmctld", "slurmd", "munged"), "Slurm (Debian packages slurm-wlm, munge)"),
     "browser": (lambda: _on_path("chromium"), "a browser (Debian package chromium)"),
     "gpu": (lambda: Path("/proc/driver/nvidia/version").exists(), "an NVIDIA GPU with its driver"),
+    "namespaces": (_has_namespaces, "root, iproute2, and a kernel with network namespaces and TUN devices"),
     "root": (lambda: os.geteuid() == 0, "root"),
 }
 """Marker -> is it there, and what to say where it is not."""

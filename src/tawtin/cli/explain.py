@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         return exits.OK
     print(f"{workload.id} ({output.clean(workload.spec.name)}) is {view.status}")
     if waiting:
+        if view.run and view.run.factory:
+            print(f"  on {view.run.factory} since {output.moment(view.run.placed_ms)}")
         for line in session.waiting_words(waiting, int(time.time() * 1000)):
             print(f"  {line}")
     elif view.run and workload.phase.final:

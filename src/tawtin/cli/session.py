@@ -206,6 +206,8 @@ def shape_words(shape: Shape, nodes: int = 1) -> str:
 def waiting_words(waiting: WaitingView, now_ms: int) -> Iterable[str]:
     """Return why something waits: token, sentence, estimated start."""
     yield f"{waiting.reason}: {waiting.sentence}"
+    if waiting.reason == "PeerUnreachable":
+        return
     if waiting.start_ms is None:
         yield "it will not start as things are"
     else:

@@ -33,6 +33,8 @@ OFFER_S: Final = 2.0
 """How often peers are told what is free here."""
 PAUSE_S: Final = 1.0
 PAUSE_S_MAX: Final = 30.0
+SILENT_MS: Final = 10_000
+"""A peer that was not heard for so long is said to be unreachable; offers come every few seconds."""
 OFFER_AGE_MS_MAX: Final = 60_000
 """An offer that was heard longer ago counts no more."""
 
@@ -68,6 +70,8 @@ class Neighbours:
         self.offers_heard_ms: dict[str, int] = {}
         self._waiting: dict[str, deque[Message]] = {}
         self._wake: dict[str, asyncio.Event] = {}
+        self._heard_ms: dict[str, int] = {}
+        self._began_ms = 0
         self._heard: dict[str, asyncio.Event] = {}
         """Set when a peer is heard, which may end the pause after it was not reached."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -100,9 +104,18 @@ class Neighbours:
             if peer not in self._tasks:
                 self._tasks[peer] = asyncio.create_task(self._serve(peer))
 
+    def heard(self, sender: str) -> None:
+        """A peer has spoken, whatever it said."""
+        self._heard_ms[sender] = self.factory.clock.monotonic_ms()
+        self._heard.setdefault(sender, asyncio.Event()).set()
+
+    def silent_ms(self, peer: str) -> int | None:
+        """For how long a peer has been silent, counted from the start at the earliest; None while that is short."""
+        since = self.factory.clock.monotonic_ms() - self._heard_ms.get(peer, self._began_ms)
+        return since if since >= SILENT_MS else None
+
     def hear_offer(self, sender: str, offer: Offer) -> None:
         """Keep the newest word of a peer about itself; what it says about others counts nothing."""
-        self._heard.setdefault(sender, asyncio.Event()).set()
         if offer.factory == sender:
             self.roaming.asking.offers[sender] = offer
             self.offers_heard_ms[sender] = self.factory.clock.monotonic_ms()
@@ -110,6 +123,7 @@ class Neighbours:
 
     async def run(self) -> None:
         """Tell peers what is free here, and forget what they said long ago, for ever."""
+        self._began_ms = self.factory.clock.monotonic_ms()
         while True:
             for peer in list(self.factory.state.peers.values()):
                 if peer.state is PeerState.ACTIVE:

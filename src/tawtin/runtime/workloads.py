@@ -11,6 +11,7 @@ from tawtin.core.explain import explain, preview
 from tawtin.core.roam import considered
 from tawtin.model.events import SubmissionRefused
 from tawtin.model.ids import RANDOM_BITS, make_id, run_id
+from tawtin.model.reasons import Waiting
 from tawtin.model.roaming import FileAsk, Guest, LogAsk, Piece, Side, guest_key
 from tawtin.model.tenant import Scope
 from tawtin.model.views import (
@@ -23,7 +24,7 @@ from tawtin.model.views import (
     WaitingView,
     WorkloadView,
 )
-from tawtin.model.workload import Phase, Run, RunState, Workload, WorkloadSpec
+from tawtin.model.workload import OnPartition, Phase, Run, RunState, Workload, WorkloadSpec
 from tawtin.ports import Query, TransportError
 from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
 from tawtin.runtime.live import Live
@@ -197,7 +198,30 @@ class Workloads(Live):
             workload=workload, status=status_of(workload, run), waiting=self._waiting(workload), run=run
         )
 
+    def _silent(self, workload: Workload) -> WaitingView | None:
+        """That the peer which has its run has not been heard of late, and since when."""
+        run = self.state.runs.get(self.state.run_of.get(workload.id, ""))
+        silent_ms = None
+        if run is not None and run.factory and self.neighbours is not None:
+            silent_ms = self.neighbours.silent_ms(run.factory)
+        if run is None or silent_ms is None:
+            return None
+        waits = run.roam is not None and run.roam.mode is OnPartition.WAIT
+        then = (
+            "a run goes on there, and only `tawtin lost` starts it elsewhere"
+            if waits
+            else "it starts elsewhere once its lease is over there too"
+        )
+        since = f"{silent_ms // 60_000} min {silent_ms // 1000 % 60} s"
+        return WaitingView(
+            reason=Waiting.PEER_UNREACHABLE,
+            sentence=f"`{run.factory}` has it and was last heard {since} ago: {then}",
+            values={"peer": run.factory, "silent_ms": silent_ms},
+        )
+
     def _waiting(self, workload: Workload) -> WaitingView | None:
+        if workload.phase is Phase.PLACED and workload.id in self.state.workloads:
+            return self._silent(workload)
         if workload.phase is not Phase.QUEUED or workload.id not in self.state.workloads:
             return None
         return explain(self.state, self.factory.decision, workload.id, self.factory.now_ms())
@@ -243,6 +267,8 @@ class Workloads(Live):
     async def hear(self, sender: str, messages: Iterable[Message], offer: Offer | None) -> None:
         """Take in what a peer signed. Raises Unavailable; what it comes to is said in messages of our own."""
         self.check()
+        if self.neighbours is not None:
+            self.neighbours.heard(sender)
         for message in messages:
             roaming = self.factory.roaming
             if roaming is None:

@@ -43,8 +43,6 @@ class Roaming:
         self.post = Post(factory, signer, entropy)
         self.asking = Asking(self.post)
         self.lending = Lending(self.post, incarnation=incarnation, fuse_stop_ms=fuse_stop_ms)
-        self.heard_ms: dict[str, int] = {}
-        """When each peer was last heard, by our monotonic clock."""
 
     @property
     def talks(self) -> bool:
@@ -105,7 +103,6 @@ class Roaming:
         peer = self.factory.state.peers.get(sender)
         if peer is None or peer.state not in LIVING:
             return
-        self.heard_ms[sender] = self.post.tick_ms()
         if isinstance(message, Reserved):
             self.asking.reserved(sender, message)
         elif isinstance(message, Refused):
