@@ -107,6 +107,7 @@ look() {
     have bwrap || need bubblewrap "runs are not sandboxed, and tenants other than the owner are refused"
     if [ "$1" != demo ]; then
         have_postgres || need postgresql "the journal is not tested on PostgreSQL"
+        have ip || need iproute2 "cut cables are not tested in network namespaces"
     fi
     if [ "$1" = bench ]; then
         { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "no figures of Slurm beside ours"
