@@ -28,6 +28,7 @@ TITLES = {
     "api": "Durable submissions through REST",
     "decide": "Deciding",
     "verdicts": "Verdicts",
+    "network": "The network",
     "journal": "The journal",
     "jobs": "Jobs from submission to their end",
     "cli": "The command line",

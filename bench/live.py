@@ -64,15 +64,18 @@ def end(folder: Path) -> None:
 
 
 @contextmanager
-def factory(*settings: str) -> Generator[Live]:
-    """A factory that is up; `settings` are further `NAME=VALUE`. Everything is ended with the block."""
+def factory(*settings: str, words: tuple[str, ...] = ("--name", "bench")) -> Generator[Live]:
+    """A factory that is up, made by `init` with `words`; `settings` are further `NAME=VALUE`.
+
+    Everything is ended with the block.
+    """
     with tempfile.TemporaryDirectory(prefix="tawtin-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         environment = {**os.environ, "TAWTIN_HOME": name}
         for each in ("TAWTIN_FACTORY", "TAWTIN_KEY", "TAWTIN_KEY_FILE"):
             environment.pop(each, None)
         try:
-            tawtin(environment, "init", "--name", "bench", "--port", "0")
+            tawtin(environment, "init", *words, "--port", "0")
             given = [word for each in settings for word in ("--set", each)]
             up = json.loads(tawtin(environment, "up", "--detach", "--json", *given))
             key = (folder / "data" / "owner.key").read_text().strip()
