@@ -28,6 +28,8 @@ def raised(folder: Path, name: str, country: str, *words: str) -> Home:
         *words,
     )
     assert told.code == 0, told.err
+    settings = folder / "factory.toml"
+    settings.write_text(settings.read_text().replace("[factory]\n", "[factory]\ncarbon_g_per_kwh = 63\n", 1))
     home.up()
     return home
 

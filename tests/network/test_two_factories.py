@@ -242,5 +242,7 @@ def test_explain_names_every_factory_and_its_rule(pair: Pair, tmp_path: Any):  #
     told = casa.tawtin("explain", workload)
     assert "on Nairobi since" in told.out
     assert "Nairobi (KE): allowed" in told.out
+    assert " ms away" in told.out
+    assert "63 g CO2 a kWh" in told.out
     casa.tawtin("cancel", workload)
     until(lambda: status(casa, workload) == "cancelled")

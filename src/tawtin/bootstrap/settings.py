@@ -38,6 +38,8 @@ class FactorySettings(Record, frozen=True, kw_only=True):
     """The legal entity that runs it."""
     currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "MAD"
     """ISO 4217; prices and budgets are in its minor units."""
+    carbon_g_per_kwh: Annotated[int, msgspec.Meta(ge=0, le=5_000)] = 0
+    """Grams of CO2 equivalent for a kilowatt hour of its electricity, shown by `explain`; 0 where it is not known."""
     facts: Facts = Facts()
     """What residency rules may ask about the operator, its own word unless `attested` names who vouches for it."""
 

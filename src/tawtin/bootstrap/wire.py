@@ -62,6 +62,7 @@ def site_of(settings: Settings) -> Site:
         operator=settings.factory.operator,
         facts=settings.factory.facts,
         currency=settings.factory.currency,
+        carbon_g_per_kwh=settings.factory.carbon_g_per_kwh,
         minor_per_gpu_hour=settings.prices.gpu_hour,
         minor_per_cpu_hour=settings.prices.cpu_hour,
         preemption=settings.policy.preemption,

@@ -115,6 +115,10 @@ def place_lines(places: tuple[Considered, ...]) -> list[str]:
         if place.transfer_bytes and place.allowed:
             moved = f"{place.transfer_bytes / 1e6:.1f} MB to bring there"
             parts.append(f"{moved}, {place.transfer_ms / 1000:.1f} s")
+        if place.latency_ms is not None:
+            parts.append(f"{place.latency_ms} ms away")
+        if place.carbon_g_per_kwh is not None:
+            parts.append(f"{place.carbon_g_per_kwh} g CO2 a kWh")
         if place.score_ms is not None and place.allowed:
             parts.append(f"score {place.score_ms / 1000:.1f} s")
         cited = f" [{place.citation}]" if place.citation and place.citation not in place.sentence else ""

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from tawtin.core import meter
 from tawtin.core.decide import Decision
 from tawtin.core.explain import explain
@@ -78,9 +80,16 @@ def asks(
 
 
 def considered(
-    state: State, offers: Mapping[str, Offer], workload: Workload, now_ms: int
+    state: State,
+    offers: Mapping[str, Offer],
+    workload: Workload,
+    now_ms: int,
+    latencies_ms: Mapping[str, int] | None = None,
 ) -> tuple[Considered, ...]:
-    """Every factory that `workload` could be at, this one first, then peers from the best to the refused ones."""
+    """Every factory that `workload` could be at, this one first, then peers from the best to the refused ones.
+
+    `latencies_ms` has the round trips that were measured, by peer.
+    """
     said = state.verdict(workload, state.site, now_ms)
     here = Considered(
         factory=state.site.name,
@@ -92,13 +101,15 @@ def considered(
         sentence=said.sentence,
         findings=said.findings,
         attested=state.site.facts.attested,
+        carbon_g_per_kwh=state.site.carbon_g_per_kwh or None,
     )
     option = (state.queues.class_of.get(workload.id) or state.class_like(workload)).options[0]
     found = [
         _considered(state, offers.get(name), option, workload, name, now_ms) for name in sorted(state.peers)
     ]
     found.sort(key=lambda each: (not each.allowed, each.score_ms is None, each.score_ms or 0, each.factory))
-    return (here, *found)
+    measured = latencies_ms or {}
+    return (here, *(replace(each, latency_ms=measured.get(each.factory)) for each in found))
 
 
 def _considered(
@@ -119,6 +130,7 @@ def _considered(
         room=has_room(offer, option) if offer is not None else None,
         rate=_rate(offer, option) if offer is not None else None,
         wait_ms=offer.wait_ms if offer is not None else None,
+        carbon_g_per_kwh=(offer.carbon_g_per_kwh or None) if offer is not None else None,
         transfer_bytes=bytes_to(state, workload, name),
         transfer_ms=way_ms(bytes_to(state, workload, name), state.peers[name].link),
         score_ms=score_ms(state, workload, option, offer) if offer is not None and known else None,

@@ -138,6 +138,8 @@ class Offer(Record, frozen=True, kw_only=True):
     minor_per_cpu_hour: Minor = 0
     wait_ms: Duration = 0
     """How long a newcomer is expected to wait."""
+    carbon_g_per_kwh: Annotated[int, msgspec.Meta(ge=0, le=5_000)] = 0
+    """Of its electricity; 0 where it does not say."""
 
 
 class StopReason(StrEnum):

@@ -28,6 +28,8 @@ class Site(Record, frozen=True, kw_only=True):
     minor_per_gpu_hour: dict[str, Minor] = {}
     """By GPU model; the model `*` prices every other one."""
     minor_per_cpu_hour: Minor = 0
+    carbon_g_per_kwh: int = 0
+    """Grams of CO2 equivalent for a kilowatt hour of its electricity; 0 where nobody has said."""
     isolated: bool = True
     """Whether runs are sandboxed. Without it only the owner's tenant may run work."""
     types: tuple[WorkloadType, ...] = (WorkloadType.JOB,)

@@ -59,6 +59,10 @@ class Considered(Record, frozen=True, kw_only=True):
     """Whether it says that it has room now; None where nothing was heard."""
     rate: Rate | None = None
     wait_ms: int | None = None
+    latency_ms: int | None = None
+    """A round trip to it with a signed answer, the shortest of the last few; None where none was measured."""
+    carbon_g_per_kwh: int | None = None
+    """Grams of CO2 equivalent for a kilowatt hour there, by its own word; None where it does not say."""
     transfer_bytes: int = 0
     """Of its inputs, those that are not there yet."""
     transfer_ms: int = 0

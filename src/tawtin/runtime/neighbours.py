@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tawtin.neighbours")
 BATCH_MAX: Final = 64
+ROUND_TRIPS: Final = 8
+"""So many of the last are looked at for the latency of a peer."""
 WAITING_MAX: Final = 10_000
 OFFER_S: Final = 2.0
 """How often peers are told what is free here."""
@@ -72,6 +74,7 @@ class Neighbours:
         self._wake: dict[str, asyncio.Event] = {}
         self._heard_ms: dict[str, int] = {}
         self._began_ms = 0
+        self._round_trips_ms: dict[str, deque[int]] = {}
         self._heard: dict[str, asyncio.Event] = {}
         """Set when a peer is heard, which may end the pause after it was not reached."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -113,6 +116,10 @@ class Neighbours:
         """For how long a peer has been silent, counted from the start at the earliest; None while that is short."""
         since = self.factory.clock.monotonic_ms() - self._heard_ms.get(peer, self._began_ms)
         return since if since >= SILENT_MS else None
+
+    def latencies_ms(self) -> dict[str, int]:
+        """The shortest of the last few round trips to each peer that answers."""
+        return {peer: min(taken) for peer, taken in self._round_trips_ms.items()}
 
     def hear_offer(self, sender: str, offer: Offer) -> None:
         """Keep the newest word of a peer about itself; what it says about others counts nothing."""
@@ -161,6 +168,7 @@ class Neighbours:
                 continue
             waiting = self._waiting[name]
             batch = tuple(waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX)))
+            sent_ms = self.factory.clock.monotonic_ms()
             try:
                 await self.transport.post(peer, batch, self._offer(peer))
             except TransportError as error:
@@ -172,6 +180,8 @@ class Neighbours:
                     await asyncio.wait_for(heard.wait(), pause_s)
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
             else:
+                took_ms = self.factory.clock.monotonic_ms() - sent_ms
+                self._round_trips_ms.setdefault(name, deque(maxlen=ROUND_TRIPS)).append(took_ms)
                 pause_s = PAUSE_S
                 if waiting:
                     event.set()
@@ -193,4 +203,5 @@ class Neighbours:
             currency=site.currency if own else lends.currency,
             minor_per_gpu_hour=site.minor_per_gpu_hour if own else lends.minor_per_gpu_hour,
             minor_per_cpu_hour=site.minor_per_cpu_hour if own else lends.minor_per_cpu_hour,
+            carbon_g_per_kwh=site.carbon_g_per_kwh,
         )

@@ -149,10 +149,13 @@ class Workloads(Live):
         supposed = Workload(
             id="wl-plan", tenant=submission.tenant, spec=spec, digest=digest, submitted_ms=now, queued_ms=now
         )
-        return replace(view, places=considered(self.state, self._offers(), supposed, now))
+        return replace(view, places=considered(self.state, self._offers(), supposed, now, self._latencies()))
 
     def _offers(self) -> dict[str, Offer]:
         return self.factory.roaming.asking.offers if self.factory.roaming is not None else {}
+
+    def _latencies(self) -> dict[str, int]:
+        return self.neighbours.latencies_ms() if self.neighbours is not None else {}
 
     def known_tenant(self, actor: Actor, tenant: str | None) -> str:
         """The tenant that a command is about. Raises NotFound if it is none of the caller's business, or absent."""
@@ -254,7 +257,9 @@ class Workloads(Live):
         workload = await self.own(actor, workload_id)
         places: tuple[Considered, ...] = ()
         if workload.id in self.state.workloads:
-            places = considered(self.state, self._offers(), workload, self.factory.now_ms())
+            places = considered(
+                self.state, self._offers(), workload, self.factory.now_ms(), self._latencies()
+            )
         return Explanation(workload=workload.id, waiting=self._waiting(workload), places=places)
 
     async def runs(self, actor: Actor, workload_id: str) -> tuple[Run, ...]:
