@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +181,62 @@ def reason(site: Site, workload: str) -> str:
 def billed(site: Site, tenant: str) -> list[int]:
     items: list[dict[str, Any]] = site.tawtin("usage", "--json").json["items"]
     return [each["cost_minor"] for each in items if each.get("tenant") == tenant]
+
+
+SHORT_LEASE = """
+import sys
+from msgspec.structs import replace
+from tawtin.client import Client
+from tawtin.model.roaming import Terms
+
+url, key, name = sys.argv[1:]
+with Client(url, key) as client:
+    (peer,) = [each for each in client.peers() if each.name == name]
+    client.put_peer(name, replace(peer, terms=Terms(lease_ms=16_000, ttl_ms=4_000, stop_ms=10_000)))
+"""
+
+
+def agree_on_a_short_lease(network: Network, here: str, there: str) -> None:
+    site = network.sites[here]
+    key = (site.folder / "data" / "owner.key").read_text().strip()
+    url = f"http://{network.spaces.address(here)}:{PORT}"
+    words = (*site.before, sys.executable, "-c", SHORT_LEASE, url, key, PLACES[there])
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+
+
+def test_a_leased_run_that_is_cut_off_ends_there_before_home_starts_it_again(
+    network: Network, tmp_path: Path
+):
+    cairo, cape_town = network.sites["EG"], network.sites["ZA"]
+    agree_on_a_short_lease(network, "EG", "ZA")
+    agree_on_a_short_lease(network, "ZA", "EG")
+    spec = tmp_path / "leased.yaml"
+    spec.write_text(
+        "name: leased\nresources: {accelerators: 'H100:3', cpus: 0.2, memory: 256MB}\n"
+        "on_partition: rerun\nrun: sleep 300\n"
+    )
+    told = cairo.tawtin("run", "-y", "--detach", "--json", str(spec))
+    assert told.code == 0, told.err
+    work = first_of(told)
+    until(lambda: status(cairo, work) == "running")
+    network.spaces.set_cut("EG", cut=True)
+    until(lambda: shown(cairo, work)["runs"][0]["roam"].get("close") == "expired", 60)
+    network.spaces.set_cut("EG", cut=False)
+    until(lambda: shown(cairo, work)["view"]["workload"]["epoch"] == 2)
+    until(lambda: status(cairo, work) == "running")
+    guests = [
+        run
+        for view in cape_town.tawtin("ps", "--all", "--json").json["items"]
+        if view["workload"]["spec"]["name"] == "leased"
+        for run in shown(cape_town, view["workload"]["id"])["runs"]
+    ]
+    first, second = sorted(guests, key=lambda run: run["started_ms"])
+    assert first["ended_ms"] < second["started_ms"]
+    cairo.tawtin("cancel", work)
+    until(lambda: status(cairo, work) == "cancelled")
+    late, _ = sorted(shown(cairo, work)["runs"], key=lambda run: run["epoch"])
+    assert not late["roam"].get("countersignature"), "what came after the lease is not paid for"
+    assert not late.get("cost_minor")
 
 
 def test_when_answers_are_lost_one_way_nothing_is_started_twice(network: Network):
