@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -220,23 +221,29 @@ def test_a_leased_run_that_is_cut_off_ends_there_before_home_starts_it_again(
     work = first_of(told)
     until(lambda: status(cairo, work) == "running")
     network.spaces.set_cut("EG", cut=True)
-    until(lambda: shown(cairo, work)["runs"][0]["roam"].get("close") == "expired", 60)
+    until(lambda: runs_of(cairo, work)[0]["roam"].get("close") == "expired")
     network.spaces.set_cut("EG", cut=False)
-    until(lambda: shown(cairo, work)["view"]["workload"]["epoch"] == 2)
-    until(lambda: status(cairo, work) == "running")
-    guests = [
+    # A reservation that lapses before its commit arrives costs an epoch, and starts nothing: the next may be any.
+    until(lambda: len(runs_of(cairo, work)) > 1 and status(cairo, work) == "running")
+    started = [
         run
         for view in cape_town.tawtin("ps", "--all", "--json").json["items"]
         if view["workload"]["spec"]["name"] == "leased"
         for run in shown(cape_town, view["workload"]["id"])["runs"]
+        if run.get("started_ms")
     ]
-    first, second = sorted(guests, key=lambda run: run["started_ms"])
-    assert first["ended_ms"] < second["started_ms"]
+    started.sort(key=lambda run: run["started_ms"])
+    assert len(started) >= 2
+    assert all(before["ended_ms"] < after["started_ms"] for before, after in pairwise(started))
     cairo.tawtin("cancel", work)
     until(lambda: status(cairo, work) == "cancelled")
-    late, _ = sorted(shown(cairo, work)["runs"], key=lambda run: run["epoch"])
+    late = runs_of(cairo, work)[0]
     assert not late["roam"].get("countersignature"), "what came after the lease is not paid for"
     assert not late.get("cost_minor")
+
+
+def runs_of(site: Site, workload: str) -> list[dict[str, Any]]:
+    return sorted(shown(site, workload)["runs"], key=lambda run: run["epoch"])
 
 
 def test_when_answers_are_lost_one_way_nothing_is_started_twice(network: Network):

@@ -30,7 +30,7 @@ def shown(home: Home, workload: str) -> Any:  # noqa: ANN401 - JSON
 def until(what: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < end, "it took too long"
+        assert time.monotonic() < end, f"it took longer than {seconds:g} s"
         time.sleep(0.2)
 
 
