@@ -173,7 +173,7 @@ def test_the_peers_are_listed_and_a_wrong_one_is_refused(pair: Pair):
     assert casa.tawtin("peer", "leave", "Lagos").code == exits.NOT_FOUND
 
 
-LEASE = {"lease_ms": 16_000, "ttl_ms": 4_000, "stop_ms": 10_000}
+LEASE = {"lease_ms": 22_000, "ttl_ms": 5_000, "stop_ms": 10_000}
 
 
 def lease(here: Home, there: Home) -> None:
@@ -201,18 +201,18 @@ def test_a_leased_run_that_is_cut_off_is_ended_there_before_it_starts_again(pair
     assert told.code == 0, told.err
     workload = first_of(told)
     until(lambda: status(casa, workload) == "running")
-    time.sleep(8)
+    time.sleep(13)
     assert shown(casa, workload)["view"]["workload"]["epoch"] == 1, "the lease is renewed"
     before = set(sleepers(nairobi))
     assert before
     os.kill(nairobi.pid(), signal.SIGKILL)
-    until(lambda: not before & set(sleepers(nairobi)), 20)
+    until(lambda: not before & set(sleepers(nairobi)), 30)
     assert status(casa, workload) == "running", "home waits until the lease is over by both clocks"
-    until(lambda: shown(casa, workload)["runs"][0]["roam"].get("close") == "expired", 40)
+    until(lambda: shown(casa, workload)["runs"][0]["roam"].get("close") == "expired", 60)
     nairobi.up()
     introduce(casa, nairobi)
     introduce(nairobi, casa)
-    until(lambda: shown(casa, workload)["view"]["workload"]["epoch"] == 2)
+    until(lambda: shown(casa, workload)["view"]["workload"]["epoch"] >= 2)
     casa.tawtin("cancel", workload)
     until(lambda: status(casa, workload) == "cancelled")
 
