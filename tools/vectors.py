@@ -17,9 +17,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tawtin.core.handshake import timing
+from tawtin.model.introduction import Invitation, Join, Joined, Party, Reveal, Revealed
 from tawtin.model.roaming import FileAsk, LogAsk, Piece, RenewOk
 from tawtin.model.views import LogChunk
 from tawtin.model.workload import Receipt
+from tawtin.peering import introduction
 from tawtin.peering.identity import Identity
 from tawtin.peering.inbox import PATH, Envelope, Inbox, Taken, encode_envelope
 from tawtin.peering.signing import BODY_BYTES_MAX, Request, Token, sign_request
@@ -32,6 +34,7 @@ BEGAN_S: Final = NOW_S - 140
 LAGOS_SEED: Final = b"tawtin test key, worth nothing 3"
 URL: Final = f"http://nairobi.example{PATH}"
 BODY: Final = encode_envelope((RenewOk(workload="wl-1", epoch=1, req="0" * 32),))
+INTRODUCTION: Final = (Invitation, Join, Joined, Reveal, Revealed)
 Json = dict[str, Any]
 Headers = dict[str, str]
 
@@ -229,9 +232,52 @@ def log() -> Json:
     }
 
 
+def introduced() -> Json:
+    """An introduction: Casablanca invited, Nairobi joins."""
+    secret, host_nonce, guest_nonce = "0123456789abcdef" * 2, "0" * 31 + "1", "0" * 31 + "2"
+    casa, nairobi = (
+        Party(name=name, country=country, currency=currency, key=whose.key, address=address)
+        for name, country, currency, whose, address in (
+            (HOME, "MA", "MAD", CASA, "https://casablanca.example:8470"),
+            (VISITED, "KE", "KES", NAIROBI, "https://nairobi.example:8470"),
+        )
+    )
+    invitation = Invitation(factory=HOME, address=casa.address, secret=secret, ends_ms=NOW_S * 1000)
+    name = introduction.named(secret)
+    steps = [
+        (
+            msgspec.json.encode(
+                Join(invitation=name, party=nairobi, commitment=introduction.promise(guest_nonce))
+            ),
+            msgspec.json.encode(Joined(party=casa, nonce=host_nonce)),
+        ),
+        (msgspec.json.encode(Reveal(invitation=name, nonce=guest_nonce)), msgspec.json.encode(Revealed())),
+    ]
+    host, guest = introduction.digits(*steps[0], guest_nonce)
+    said: list[Json] = []
+    for body, answer in steps:
+        proof = introduction.prove(secret, "request", body)
+        said.append(
+            {
+                "body": body.decode(),
+                "proof": proof,
+                "answer": answer.decode(),
+                "answer_proof": introduction.prove(secret, proof, answer),
+            }
+        )
+    return {
+        "invitation": introduction.written(invitation),
+        "secret": secret,
+        "nonce": guest_nonce,
+        "steps": said,
+        "host_reads": host,
+        "guest_reads": guest,
+    }
+
+
 def schema() -> Json:
     """JSON Schema of the bodies that cross."""
-    kinds = [Envelope, Taken, LogAsk, LogChunk, FileAsk, Piece, Receipt]
+    kinds = [Envelope, Taken, LogAsk, LogChunk, FileAsk, Piece, Receipt, *INTRODUCTION]
     _, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -248,6 +294,7 @@ FILES: Final[dict[str, Callable[[], Json]]] = {
     "messages.json": messages,
     "log.json": log,
     "timing.json": times,
+    "introduction.json": introduced,
     "schema.json": schema,
 }
 

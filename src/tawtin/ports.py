@@ -73,6 +73,10 @@ class Transport(Protocol):
         """A piece of a file that is at a peer. Raises TransportError."""
         ...
 
+    async def introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
+        """Say something to a factory that is no peer yet; its answer and the proof of it. Raises TransportError."""
+        ...
+
     async def close(self) -> None:
         """Let go of all connections."""
         ...

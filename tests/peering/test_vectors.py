@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import json
 import time
 from pathlib import Path
@@ -217,3 +219,29 @@ def test_a_piece_of_a_log_is_asked_for_and_read_by_the_schema():
     assert msgspec.json.decode(json.dumps(LOG["ask"]), type=LogAsk).offset == -100
     assert msgspec.json.decode(json.dumps(LOG["answer"]), type=LogChunk).data.decode() == LOG["text"]
     assert not valid({**LOG["ask"], "limit": 0}, "LogAsk")
+
+
+def test_an_introduction_is_made_again_from_the_page_alone():
+    said = read("introduction.json")
+    key = bytes.fromhex(said["secret"])
+
+    def mac(way: str, body: str) -> str:
+        return hmac.digest(key, f"{way}\n{body}".encode(), "sha256").hex()
+
+    for step in said["steps"]:
+        assert step["proof"] == mac("request", step["body"])
+        assert step["answer_proof"] == mac(step["proof"], step["answer"])
+    join = json.loads(said["steps"][0]["body"])
+    assert join["invitation"] == hashlib.sha256(key).hexdigest()
+    promised = hashlib.sha256(b"tawtin-nonce-1\n" + bytes.fromhex(said["nonce"]))
+    assert join["commitment"] == promised.hexdigest()
+    hashed = [hashlib.sha256(said["steps"][0][part].encode()).hexdigest() for part in ("body", "answer")]
+    text = "".join(f"{line}\n" for line in ("tawtin-introduction-1", *hashed, said["nonce"]))
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    assert (said["host_reads"], said["guest_reads"]) == (
+        f"{number % 1_000_000:06d}",
+        f"{number // 1_000_000 % 1_000_000:06d}",
+    )
+    coded = said["invitation"].removeprefix("tawtin-invitation-")
+    held = json.loads(base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)))
+    assert held["secret"] == said["secret"]

@@ -51,6 +51,9 @@ class Way:
     async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:
         raise NotImplementedError
 
+    async def introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
+        raise NotImplementedError
+
     async def close(self) -> None:
         raise NotImplementedError
 

@@ -149,13 +149,15 @@ def _door(service: Service) -> Door | None:
     """Where peers come in."""
     if service.neighbours is None or not isinstance(service.neighbours.signer, Identity):
         return None
+    if service.introductions is None:
+        return None
 
     def key_of(name: str) -> str:
         peer = service.state.peers.get(name)
         return peer.key if peer is not None and peer.state in LIVING else ""
 
     inbox = Inbox(service.site.name, service.neighbours.signer, key_of, int(time.time()))
-    return Door(service, inbox)
+    return Door(service, inbox, service.introductions)
 
 
 async def run_factory(

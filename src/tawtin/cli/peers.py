@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from tawtin.cli import exits, output, parser, session
 
 if TYPE_CHECKING:
+    from tawtin.client import Client
+    from tawtin.model.introduction import Introduction
     from tawtin.model.roaming import Peer
 
 
 def _configure(verb: argparse.ArgumentParser) -> None:
     parser.example(
         verb,
-        "tawtin peer me  # what the other operator has to enter",
-        "tawtin peer add nairobi --address https://nairobi.example:8470 --key 6d5k... --country KE --lend H100:4",
+        "tawtin peer invite --address https://casablanca.example:8470 --lend H100:4  # and send what it prints",
+        "tawtin peer join tawtin-invitation-...  # the other operator, who got it",
+        "tawtin peer confirm nairobi 482907  # the digits that you hear from each other",
+        "tawtin peer set nairobi --hours 20:00-06:00",
         "tawtin peer list",
         "tawtin peer leave nairobi  # nothing new goes there or comes; what runs ends in its time",
         "tawtin peer revoke nairobi  # its key counts no more",
@@ -41,40 +46,37 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--country", required=True, metavar="CC", help="where it says that it is")
     add.add_argument("--currency", metavar="CCC", help="what its prices for us are in; else our own")
-    add.add_argument(
-        "--lend",
-        action="append",
-        default=[],
-        metavar="MODEL:N",
-        help="GPUs that it may have of us at one time",
-    )
-    add.add_argument(
-        "--lend-cpus", type=int, default=0, metavar="N", help="processors that it may have of us"
-    )
-    add.add_argument(
-        "--price",
-        action="append",
-        default=[],
-        metavar="MODEL:MINOR",
-        help="what it pays us for a GPU hour, minor units; else as our own tenants",
-    )
-    add.add_argument("--cpu-price", type=int, default=0, metavar="MINOR", help="and for a processor hour")
-    add.add_argument("--price-currency", metavar="CCC", default="", help="what these prices are in")
-    add.add_argument(
-        "--mbit",
-        type=int,
-        default=100,
-        metavar="N",
-        help="bandwidth of the link to it, Mbit/s (default: 100)",
-    )
-    add.add_argument(
-        "--per-gib",
-        type=int,
-        default=0,
-        metavar="MINOR",
-        help="what a gibibyte over that link costs, minor units",
-    )
+    _lending(add)
     add.set_defaults(call=peer_add)
+    change = parser.sub(actions, "set", "change what a factory is lent, its link, its leases, or its address")
+    parser.example(change, "tawtin peer set nairobi --lend H100:8 --hours 20:00-06:00")
+    change.add_argument("name", help="of the peer")
+    change.add_argument("--address", default="", help="where it listens from now on")
+    _lending(change)
+    change.set_defaults(call=peer_set)
+    invite = parser.sub(actions, "invite", "make an invitation for the operator of another factory")
+    parser.example(invite, "tawtin peer invite --address https://casablanca.example:8470 --lend H100:4")
+    invite.add_argument("--address", default="", help="where it finds us (default: where you find us)")
+    invite.add_argument(
+        "--valid", type=int, default=60, metavar="MINUTES", help="for so long (default: 60, at most 1440)"
+    )
+    _lending(invite)
+    invite.set_defaults(call=peer_invite)
+    join = parser.sub(actions, "join", "take up the invitation of another factory")
+    parser.example(join, "tawtin peer join tawtin-invitation-... --address https://nairobi.example:8470")
+    join.add_argument("invitation", help="what its operator sent you")
+    join.add_argument("--address", default="", help="where it finds us (default: where you find us)")
+    _lending(join)
+    join.set_defaults(call=peer_join)
+    pending = parser.sub(actions, "invitations", "list the invitations that are under way")
+    parser.example(pending, "tawtin peer invitations")
+    pending.add_argument("--withdraw", metavar="ID", help="let this one be void first")
+    pending.set_defaults(call=peer_invitations)
+    confirm = parser.sub(actions, "confirm", "enter the digits that the other operator reads to you")
+    parser.example(confirm, "tawtin peer confirm nairobi 482 907")
+    confirm.add_argument("name", help="of the factory")
+    confirm.add_argument("digits", nargs="+", help="six of them")
+    confirm.set_defaults(call=peer_confirm)
     for name, summary, call in (
         ("leave", "let nothing new go there or come from there", peer_leave),
         ("revoke", "let its key count no more", peer_revoke),
@@ -85,6 +87,29 @@ def _configure(verb: argparse.ArgumentParser) -> None:
         action.set_defaults(call=call)
     for action in actions.choices.values():
         parser.remote(action)
+
+
+def _lending(action: argparse.ArgumentParser) -> None:
+    """Options for what a factory is lent, when and at what price, its link, and the terms of leases."""
+    for name, metavar, words in (
+        ("--lend", "MODEL:N", "GPUs that it may have of us at one time"),
+        ("--price", "MODEL:MINOR", "what it pays us for a GPU hour, minor units; else as our own tenants"),
+    ):
+        action.add_argument(name, action="append", default=[], metavar=metavar, help=words)
+    for name, metavar, words in (
+        ("--lend-cpus", "N", "processors that it may have of us"),
+        ("--cpu-price", "MINOR", "what it pays us for a processor hour"),
+        ("--mbit", "N", "bandwidth of the link to it, Mbit/s (default: 100)"),
+        ("--per-gib", "MINOR", "what a gibibyte over that link costs, minor units"),
+        ("--lease-s", "N", "length of a lease (default: 60); the same on both sides, as are the next two"),
+        ("--hold-s", "N", "how long room is held that was asked for (default: 10)"),
+        ("--stop-s", "N", "in this time its engine ends a run for certain (default: 15)"),
+    ):
+        action.add_argument(name, type=int, metavar=metavar, help=words)
+    action.add_argument("--price-currency", metavar="CCC", help="what these prices are in")
+    action.add_argument(
+        "--hours", metavar="HH:MM-HH:MM", help="lent only then, each day, UTC (default: always)"
+    )
 
 
 def _configure_lost(verb: argparse.ArgumentParser) -> None:
@@ -130,23 +155,14 @@ def _lent(peer: Peer) -> str:
     parts = [f"{count} {model}" for model, count in sorted(peer.lends.gpus.items()) if count]
     if peer.lends.cpus_milli:
         parts.append(f"{peer.lends.cpus_milli / 1000:g} CPU")
-    return ", ".join(parts) or "nothing"
+    when = f" from {peer.lends.hours} UTC" if peer.lends.hours and parts else ""
+    return ", ".join(parts) + when if parts else "nothing"
 
 
 def peer_add(arguments: argparse.Namespace) -> int:
     """Add or change."""
     from tawtin.model.roaming import Peer
 
-    gpus, prices = _by_model("--lend", arguments.lend), _by_model("--price", arguments.price)
-    if (prices or arguments.cpu_price) and not arguments.price_currency:
-        raise exits.Fault("--price: in which currency is not said", hint="add --price-currency MAD")
-    lends = {
-        "gpus": gpus,
-        "cpus_milli": arguments.lend_cpus * 1000,
-        "currency": arguments.price_currency,
-        "minor_per_gpu_hour": prices,
-        "minor_per_cpu_hour": arguments.cpu_price,
-    }
     with session.connect(arguments) as client:
         known = next((each for each in client.peers() if each.name == arguments.name), None)
         wanted: dict[str, Any] = {
@@ -156,12 +172,149 @@ def peer_add(arguments: argparse.Namespace) -> int:
             "state": "active",
             "country": arguments.country,
             "currency": arguments.currency or client.whoami().currency,
-            "lends": lends,
-            "link": {"mbit_per_s": arguments.mbit, "minor_per_gib": arguments.per_gib},
             "revoked": list(known.revoked) if known is not None else [],
+            **_wanted(arguments),
         }
         put = client.put_peer(arguments.name, session.record(wanted, Peer))
     return _show(put, arguments)
+
+
+def peer_set(arguments: argparse.Namespace) -> int:
+    """Change what was said, and nothing else."""
+    from msgspec import to_builtins
+
+    from tawtin.model.roaming import Peer
+
+    said = _wanted(arguments)
+    if arguments.address:
+        said["address"] = arguments.address
+    if not said:
+        raise exits.Fault("nothing is to be changed", hint="tawtin peer set --help")
+    with session.connect(arguments) as client:
+        known = to_builtins(_known(client, arguments.name))
+        for key, value in said.items():
+            known[key] = {**known[key], **value} if isinstance(value, dict) else value
+        put = client.put_peer(arguments.name, session.record(known, Peer))
+    return _show(put, arguments)
+
+
+def peer_invite(arguments: argparse.Namespace) -> int:
+    """Invite."""
+    from tawtin.model.requests import InvitationNew
+
+    with session.connect(arguments) as client:
+        wanted: dict[str, Any] = {
+            "address": arguments.address or client.target.url,
+            "valid_ms": arguments.valid * 60_000,
+            **_wanted(arguments),
+        }
+        made = client.invite(session.record(wanted, InvitationNew))
+    if arguments.json:
+        output.emit(made)
+        return exits.OK
+    print(
+        f"Send this to the other operator. It serves once, until {output.moment(made.introduction.ends_ms)}:"
+    )
+    print()
+    print(f"tawtin peer join {made.invitation}")
+    print()
+    print("Once that is done, each of you has six digits to read to the other: tawtin peer invitations")
+    return exits.OK
+
+
+def peer_join(arguments: argparse.Namespace) -> int:
+    """Take up an invitation."""
+    from tawtin.model.requests import JoinNew
+
+    with session.connect(arguments) as client:
+        wanted: dict[str, Any] = {
+            "invitation": arguments.invitation,
+            "address": arguments.address or client.target.url,
+            **_wanted(arguments, without=("terms",)),
+        }
+        found = client.join(session.record(wanted, JoinNew))
+    if arguments.json:
+        output.emit(found)
+    else:
+        _tell(found)
+    return exits.OK
+
+
+def peer_invitations(arguments: argparse.Namespace) -> int:
+    """List the invitations that are under way, or withdraw one."""
+    with session.connect(arguments) as client:
+        if arguments.withdraw:
+            client.withdraw(arguments.withdraw)
+        found = client.introductions()
+    if arguments.json:
+        output.emit({"items": found})
+        return exits.OK
+    if not found:
+        print("no invitation is under way; make one: tawtin peer invite")
+    for each in found:
+        _tell(each)
+    return exits.OK
+
+
+def _tell(found: Introduction) -> None:
+    """What its operator does next."""
+    until = output.moment(found.ends_ms)
+    if found.party is None or not found.say:
+        print(f"{found.id}: nobody has taken it up; it is valid until {until}")
+        return
+    print(f"{found.party.name} ({found.party.country}) at {output.clean(found.party.address)}, until {until}")
+    print(f"  read to its operator, by voice:   {found.say}")
+    print(f"  and enter what you hear:          tawtin peer confirm {shlex.quote(found.party.name)} DIGITS")
+
+
+def peer_confirm(arguments: argparse.Namespace) -> int:
+    """Enter what the other operator read out."""
+    with session.connect(arguments) as client:
+        put = client.confirm(arguments.name, digits=" ".join(arguments.digits))
+    return _show(put, arguments)
+
+
+def _wanted(arguments: argparse.Namespace, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the options for lending, the link and leases say; what is not said is not there."""
+    prices = _by_model("--price", arguments.price) if arguments.price else None
+    if (prices or arguments.cpu_price) and not arguments.price_currency:
+        raise exits.Fault("--price: in which currency is not said", hint="add --price-currency MAD")
+    said: dict[str, dict[str, Any]] = {
+        "lends": {
+            "gpus": _by_model("--lend", arguments.lend) if arguments.lend else None,
+            "cpus_milli": arguments.lend_cpus * 1000 if arguments.lend_cpus is not None else None,
+            "currency": arguments.price_currency,
+            "minor_per_gpu_hour": prices,
+            "minor_per_cpu_hour": arguments.cpu_price,
+            "hours": _hours(arguments.hours),
+        },
+        "link": {"mbit_per_s": arguments.mbit, "minor_per_gib": arguments.per_gib},
+        "terms": {
+            "lease_ms": _ms(arguments.lease_s),
+            "ttl_ms": _ms(arguments.hold_s),
+            "stop_ms": _ms(arguments.stop_s),
+        },
+    }
+    given = {
+        part: {key: value for key, value in values.items() if value is not None}
+        for part, values in said.items()
+        if part not in without
+    }
+    return {part: values for part, values in given.items() if values}
+
+
+def _ms(seconds: int | None) -> int | None:
+    return seconds * 1000 if seconds is not None else None
+
+
+def _hours(text: str | None) -> str | None:
+    if text is None or text == "always":
+        return "" if text else None
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
+        raise exits.Fault(
+            f"--hours: `{text}` is not understood", hint="write it like --hours 20:00-06:00 (UTC), or always"
+        )
+    return text
 
 
 def _by_model(option: str, given: list[str]) -> dict[str, int]:
@@ -190,11 +343,17 @@ def _change(arguments: argparse.Namespace, state: str) -> int:
     from tawtin.model.roaming import PeerState
 
     with session.connect(arguments) as client:
-        known = next((each for each in client.peers() if each.name == arguments.name), None)
-        if known is None:
-            raise exits.Fault(f"no peer `{arguments.name}`", exits.NOT_FOUND, hint="tawtin peer list")
+        known = _known(client, arguments.name)
         put = client.put_peer(arguments.name, replace(known, state=PeerState(state)))
     return _show(put, arguments)
+
+
+def _known(client: Client, name: str) -> Peer:
+    """The peer of that name. Raises Fault."""
+    known = next((each for each in client.peers() if each.name == name), None)
+    if known is None:
+        raise exits.Fault(f"no peer `{name}`", exits.NOT_FOUND, hint="tawtin peer list")
+    return known
 
 
 def _show(peer: Peer, arguments: argparse.Namespace) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from tawtin.model.artifact import Artifact, Manifest
-    from tawtin.model.requests import KeyNew, TenantChange, TenantNew
+    from tawtin.model.introduction import Introduction
+    from tawtin.model.requests import InvitationNew, JoinNew, KeyNew, TenantChange, TenantNew
     from tawtin.model.resources import Node, NodeHealth
     from tawtin.model.roaming import Peer
     from tawtin.model.tenant import Account, Tenant
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         EventPage,
         Explanation,
         IdentityView,
+        Invited,
         KeyView,
         Localised,
         NewKey,
@@ -258,6 +260,41 @@ def peers() -> Call[tuple[Peer, ...]]:
 def put_peer(name: str, peer: Peer | Mapping[str, Any]) -> Call[Peer]:
     """Add or change a peer."""
     return Call("PUT", f"/peers/{quoted(name)}", _reads(lambda: _of("roaming").Peer), body=_encoded(peer))
+
+
+def introductions() -> Call[tuple[Introduction, ...]]:
+    """The invitations that are under way."""
+    return Call("GET", "/introductions", _items(lambda: _of("introduction").Introduction))
+
+
+def invite(invitation: InvitationNew | Mapping[str, Any]) -> Call[Invited]:
+    """Make an invitation for the operator of another factory."""
+    return Call(
+        "POST",
+        "/introductions",
+        _reads(lambda: _views().Invited),
+        body=_encoded(invitation),
+        repeatable=False,
+    )
+
+
+def join(invitation: JoinNew | Mapping[str, Any]) -> Call[Introduction]:
+    """Take up an invitation of another factory."""
+    reads = _reads(lambda: _of("introduction").Introduction)
+    return Call("POST", "/introductions/join", reads, body=_encoded(invitation))
+
+
+def confirm(name: str, *, digits: str) -> Call[Peer]:
+    """Enter the digits that the operator of that factory read out."""
+    path = f"/introductions/{quoted(name)}/confirm"
+    reads = _reads(lambda: _of("roaming").Peer)
+    return Call("POST", path, reads, body=_encoded({"digits": digits}), repeatable=False)
+
+
+def withdraw(name: str) -> Call[Introduction]:
+    """Let an invitation be void."""
+    reads = _reads(lambda: _of("introduction").Introduction)
+    return Call("DELETE", f"/introductions/{quoted(name)}", reads, repeatable=False)
 
 
 def declare_lost(workload: str, *, why: str) -> Call[WorkloadView]:

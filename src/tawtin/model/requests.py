@@ -9,6 +9,7 @@ import msgspec
 from tawtin.model.artifact import Digest, Manifest
 from tawtin.model.base import Record
 from tawtin.model.resources import NodeHealth
+from tawtin.model.roaming import Lends, Link, Terms, Words
 from tawtin.model.rules import Authorisation
 from tawtin.model.tenant import Quota, Scope, TenantKind
 from tawtin.model.workload import Phase, Residency
@@ -94,6 +95,34 @@ class ArtifactNew(Record, frozen=True, kw_only=True):
     data_class: Label = msgspec.field(name="class", default="public")
     origin: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?$")] = ""
     """ISO 3166-1 alpha-2; empty is the factory's own country."""
+
+
+class InvitationNew(Record, frozen=True, kw_only=True):
+    """An invitation to another factory, and what it is lent once both operators have compared the digits."""
+
+    address: Words
+    """Where it finds us."""
+    lends: Lends = Lends()
+    link: Link = Link()
+    terms: Terms = Terms()
+    """Of leases, for both sides."""
+    valid_ms: Annotated[int, msgspec.Meta(ge=60_000, le=86_400_000)] = 3_600_000
+
+
+class JoinNew(Record, frozen=True, kw_only=True):
+    """An invitation of another factory, and what we lend it."""
+
+    invitation: Annotated[str, msgspec.Meta(max_length=4096)]
+    address: Words
+    """Where it finds us."""
+    lends: Lends = Lends()
+    link: Link = Link()
+
+
+class DigitsHeard(Record, frozen=True, kw_only=True):
+    """What the other operator read out."""
+
+    digits: Annotated[str, msgspec.Meta(max_length=64)]
 
 
 # --- query parameters ------------------------------------------------------------------------------------------------

@@ -80,6 +80,9 @@ class Lends(Record, frozen=True, kw_only=True):
     """What the prices for this peer are in; empty for the factory's own currency and prices."""
     minor_per_gpu_hour: dict[str, Minor] = {}
     minor_per_cpu_hour: Minor = 0
+    hours: Annotated[str, msgspec.Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")] = ""
+    """The stretch of each day in which it may have them, UTC, such as `20:00-06:00`; empty for always. What may run
+    for longer than is left of it, or does not say how long, is not taken in."""
 
 
 class Link(Record, frozen=True, kw_only=True):

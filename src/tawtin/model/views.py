@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from tawtin.model.artifact import Artifact, Manifest
 from tawtin.model.base import Record
 from tawtin.model.events import Entry
+from tawtin.model.introduction import Introduction
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
 from tawtin.model.resources import Node, Shape, Slot
@@ -290,6 +291,14 @@ class Localised(Record, frozen=True, kw_only=True):
     bytes: Share
     """In and out of runs."""
     runs: Share
+
+
+class Invited(Record, frozen=True, kw_only=True):
+    """A new invitation."""
+
+    invitation: str
+    """One word, to be sent to the other operator; not shown again."""
+    introduction: Introduction
 
 
 class IdentityView(Record, frozen=True, kw_only=True):

@@ -19,8 +19,9 @@ import msgspec
 
 from tawtin.model.roaming import Piece
 from tawtin.model.views import LogChunk
+from tawtin.peering import introduction
 from tawtin.peering.inbox import FILE_PATH, LOG_PATH, PATH, encode_envelope
-from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, sign_request, verify_answer
+from tawtin.peering.signing import BODY_BYTES_MAX, JSON, Refusal, Request, sign_request, verify_answer
 from tawtin.ports import TransportError
 
 if TYPE_CHECKING:
@@ -76,12 +77,26 @@ class HttpTransport:
             msg = f"its file cannot be read: {error}"
             raise TransportError(msg) from None
 
+    async def introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
+        """Say something to a factory that is no peer yet; its answer and the proof of it. Raises TransportError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._introduce, address, body, proof)
+
+    def _introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
+        _url(address, introduction.PATH)
+        headers = {"content-type": JSON, introduction.PROOF: proof}
+        try:
+            status, answered, answer = self._once(
+                self._connect(address), [], introduction.PATH, headers, body
+            )
+        except (OSError, HTTPException) as error:
+            raise TransportError(str(error) or type(error).__name__) from None
+        if status != OK:
+            raise TransportError(_said(status, answer))
+        return answer, answered.get(introduction.PROOF, "")
+
     def _post(self, peer: Peer, path: str, body: bytes) -> bytes:
-        parts = urlsplit(peer.address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            msg = f"`{peer.address}` is no address of a factory, such as https://nairobi.example:8470"
-            raise TransportError(msg)
-        url = f"{parts.scheme}://{parts.netloc}{path}"
+        url = _url(peer.address, path)
         nonce = f"{self.entropy.bits(128):032x}"
         headers = sign_request(
             self.identity,
@@ -97,8 +112,7 @@ class HttpTransport:
             status, answered, answer = self._exchange(peer, path, headers, body)
             request = Request("POST", url, headers)
             if status != OK:
-                msg = f"it answered {status}: {answer[:300].decode('utf-8', 'replace')}"
-                raise TransportError(msg)
+                raise TransportError(_said(status, answer))
             verify_answer(
                 request,
                 status=status,
@@ -120,7 +134,7 @@ class HttpTransport:
         idle = self._idle.setdefault(peer.address, [])
         with suppress(ConnectionError, HTTPException, IndexError):
             return self._once(idle.pop(), idle, path, headers, body)
-        return self._once(self._connect(peer), idle, path, headers, body)
+        return self._once(self._connect(peer.address), idle, path, headers, body)
 
     def _once(
         self,
@@ -143,8 +157,8 @@ class HttpTransport:
             idle.append(used)
         return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
 
-    def _connect(self, peer: Peer) -> HTTPConnection:
-        parts = urlsplit(peer.address)
+    def _connect(self, address: str) -> HTTPConnection:
+        parts = urlsplit(address)
         host = parts.hostname or ""
         if parts.scheme == "https":
             return HTTPSConnection(host, parts.port, timeout=TIMEOUT_S, context=self._tls)
@@ -160,3 +174,20 @@ class HttpTransport:
             self._drop(address)
         for threads in (self._threads, self._bulk):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _url(address: str, path: str) -> str:
+    """Where a path of a factory is. Raises TransportError."""
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = f"`{address}` is no address of a factory, such as https://nairobi.example:8470"
+        raise TransportError(msg)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _said(status: int, answer: bytes) -> str:
+    """What a refusal says of itself, which is signed by nobody."""
+    try:
+        return f"it answered {status}: {str(msgspec.json.decode(answer)['detail'])[:300]}"
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        return f"it answered {status}: {answer[:300].decode('utf-8', 'replace')}"

@@ -27,6 +27,7 @@ from tawtin.ports import BlobError, Blobs
 from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound, ServiceError, VersionMismatch
 from tawtin.runtime.factory import subject_of
+from tawtin.runtime.introductions import Introductions
 from tawtin.runtime.roaming.lending import guest_tenant
 from tawtin.runtime.workloads import PAGE_MAX, Workloads
 
@@ -48,6 +49,10 @@ class Service(Workloads):
         """Wire the parts of Live, and where artifacts are kept."""
         super().__init__(**parts)
         self.blobs = blobs
+        self.introductions: Introductions | None = None
+        """How others become peers; None where this factory speaks with nobody."""
+        if self.neighbours is not None:
+            self.introductions = Introductions(self, self.neighbours.signer, self.neighbours.transport)
         self._uploaded: dict[str, set[str]] = {}
 
     def authenticate(self, token: str, now_ms: int | None = None) -> Actor | None:

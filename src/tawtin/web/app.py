@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
+from tawtin.peering import introduction
 from tawtin.peering.inbox import FILE_PATH, LOG_PATH, PATH
 from tawtin.runtime.actor import Actor
 from tawtin.web.errors import MEDIA, HttpError, problem_of
@@ -44,7 +45,7 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="tawtin"'),)
 _FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 _NOWHERE: Final = "(none)"
-DOORS: Final = (PATH, LOG_PATH, FILE_PATH)
+DOORS: Final = (PATH, LOG_PATH, FILE_PATH, introduction.PATH)
 """Where peers come in."""
 
 

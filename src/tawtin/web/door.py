@@ -7,17 +7,19 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tawtin.model.roaming import FileAsk, LogAsk
+from tawtin.peering import introduction
 from tawtin.peering.inbox import FILE_PATH, LOG_PATH, PATH, Envelope, Inbox, Malformed, Taken, read
-from tawtin.peering.signing import BODY_BYTES_MAX, Refusal, Request, Token
-from tawtin.runtime.errors import NotFound, ServiceError
+from tawtin.peering.signing import BODY_BYTES_MAX, JSON, Refusal, Request, Token
+from tawtin.runtime.errors import Invalid, NotFound, ServiceError
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tawtin.model.base import Record
+    from tawtin.runtime.introductions import Introductions
     from tawtin.runtime.service import Service
 
-PATHS: Final = f"{PATH}, {LOG_PATH} and {FILE_PATH}"
+PATHS: Final = f"{PATH}, {LOG_PATH}, {FILE_PATH} and {introduction.PATH}"
 STATUSES: Final = {Token.TOO_LARGE: 413, Token.BUSY: 503, Token.WRONG_VERSION: 400}
 STATUS: Final = 401
 """Of all other refusals."""
@@ -26,10 +28,11 @@ STATUS: Final = 401
 class Door:
     """Lets in what peers sign."""
 
-    def __init__(self, service: Service, inbox: Inbox) -> None:
+    def __init__(self, service: Service, inbox: Inbox, introductions: Introductions) -> None:
         """Wire it."""
         self.service = service
         self.inbox = inbox
+        self.introductions = introductions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -43,6 +46,9 @@ class Door:
                 )
                 return
             body = await _body(receive)
+            if scope["path"] == introduction.PATH:
+                await self._introduce(send, body, headers)
+                return
             url = f"http://{headers.get('host') or 'here'}{scope['path']}"
             sender = self.inbox.verify(
                 method="POST", url=url, headers=headers, body=body, now_s=int(time.time())
@@ -60,6 +66,14 @@ class Door:
         else:
             answer, signed = self.inbox.answer(Request("POST", url, headers), said, sender, int(time.time()))
             await _send(send, 200, answer, signed)
+
+    async def _introduce(self, send: Send, body: bytes, headers: dict[str, str]) -> None:
+        """Answer somebody who is no peer yet, and may know an invitation."""
+        try:
+            answer, proof = self.introductions.hear(body, headers.get(introduction.PROOF, ""))
+        except Invalid as error:
+            raise Malformed(str(error)) from None
+        await _send(send, 200, answer, {"content-type": JSON, introduction.PROOF: proof})
 
     async def _do(self, path: str, sender: str, body: bytes) -> Record:
         """What a signed request comes to."""

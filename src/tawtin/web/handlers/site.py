@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import tawtin
-from tawtin.model.requests import NodeChange
+from tawtin.model.requests import DigitsHeard, InvitationNew, JoinNew, NodeChange
 from tawtin.model.resources import NodeHealth
 from tawtin.model.roaming import Peer
 from tawtin.model.tenant import Scope
-from tawtin.model.views import EventPage, IdentityView, Items, WhoAmI
+from tawtin.model.views import EventPage, IdentityView, Invited, Items, WhoAmI
 from tawtin.web.errors import HttpError
 from tawtin.web.exchange import Answer, Exchange, answer
 from tawtin.web.streams import events_from
 
 if TYPE_CHECKING:
     from tawtin.model.requests import EventRange, UsageFilter
+    from tawtin.runtime.introductions import Introductions
 
 TEXT = b"text/plain; charset=utf-8"
 
@@ -78,6 +79,45 @@ async def put_peer(exchange: Exchange) -> Answer:
     if peer.name != exchange.params["name"]:
         raise HttpError(400, f"the body names `{peer.name}`, and the path another one", "Invalid")
     return answer(await exchange.service.put_peer(exchange.actor, peer))
+
+
+def _introductions(exchange: Exchange) -> Introductions:
+    exchange.no_idempotency_key()
+    found = exchange.service.introductions
+    if found is None:
+        raise HttpError(409, "this factory speaks with no others", "Conflict")
+    return found
+
+
+async def list_introductions(exchange: Exchange) -> Answer:
+    """List the invitations that are under way, with the digits that are to be read out."""
+    return answer(Items(items=_introductions(exchange).under_way(exchange.actor)))
+
+
+async def invite(exchange: Exchange) -> Answer:
+    """Make an invitation for the operator of another factory. It is shown once, and serves once."""
+    invitation, under_way = _introductions(exchange).invite(
+        exchange.actor, await exchange.read(InvitationNew)
+    )
+    return answer(Invited(invitation=invitation, introduction=under_way), status=201)
+
+
+async def join(exchange: Exchange) -> Answer:
+    """Take up an invitation of another factory. Asked again with the same one, it goes on where it was broken off."""
+    return answer(await _introductions(exchange).join(exchange.actor, await exchange.read(JoinNew)))
+
+
+async def confirm(exchange: Exchange) -> Answer:
+    """Enter the digits that the other operator read out, by the name of its factory: from then on it is a peer."""
+    heard = await exchange.read(DigitsHeard)
+    return answer(
+        await _introductions(exchange).confirm(exchange.actor, exchange.params["name"], heard.digits)
+    )
+
+
+async def withdraw(exchange: Exchange) -> Answer:
+    """Let an invitation be void, by its id or the name of the factory that took it up."""
+    return answer(_introductions(exchange).withdraw(exchange.actor, exchange.params["name"]))
 
 
 async def identity(exchange: Exchange) -> Answer:
