@@ -36,6 +36,8 @@ class NetworkHistory(Record, frozen=True, kw_only=True):
     roamed: int
     expired: int
     messages: int
+    entries: int
+    """Of all logs."""
     crashes: int
     cuts: int
     factory_ms: int
@@ -137,6 +139,7 @@ class Driver:
             roamed=self.auditor.roamed,
             expired=self.auditor.expired,
             messages=self.network.sent,
+            entries=sum(site.journal.head().size for site in self.sites),
             crashes=self.crashes,
             cuts=self.cuts,
             factory_ms=self.time.ms * len(self.sites),
