@@ -30,6 +30,7 @@ from tawtin.store.memory import MemoryJournal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tawtin.core.state import State
     from tawtin.model.roaming import Message
     from tawtin.ports import Batch
     from tawtin.runtime.factory import Effects
@@ -115,6 +116,9 @@ class SimSite:
         self.commit_percent = 0
         self.fate = ""
         self.on_batch: list[Callable[[SimSite, Batch], None]] = []
+        self._offer: Offer | None = None
+        self._offered: tuple[State, int] | None = None
+        """The state that the offer was made of, and its next entry then: only an entry changes what is free."""
 
     def _nodes(self) -> list[Node]:
         draw = self.random
@@ -213,16 +217,20 @@ class SimSite:
         plane = self.plane
         if plane is None:
             return None
-        return Offer(
-            factory=self.name,
-            country=self.site.country,
-            seq=0,
-            made_ms=0,
-            free=free_nodes(plane.factory.state),
-            currency=self.site.currency,
-            minor_per_gpu_hour=self.site.minor_per_gpu_hour,
-            minor_per_cpu_hour=self.site.minor_per_cpu_hour,
-        )
+        state = plane.factory.state
+        if self._offer is None or self._offered != (state, state.seq):
+            self._offered = (state, state.seq)
+            self._offer = Offer(
+                factory=self.name,
+                country=self.site.country,
+                seq=0,
+                made_ms=0,
+                free=free_nodes(state),
+                currency=self.site.currency,
+                minor_per_gpu_hour=self.site.minor_per_gpu_hour,
+                minor_per_cpu_hour=self.site.minor_per_cpu_hour,
+            )
+        return self._offer
 
     def _alive(self) -> NetPlane:
         if self.plane is None:
