@@ -23,6 +23,8 @@ from tawtin.runtime.simulate.words import Crash, Trace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tawtin.runtime.simulate.network.post import Letter
+
 COUNTRIES: Final = ("MA", "ZA", "KE", "NG", "EG")
 STEPS: Final = 260
 REST_TURNS_MAX: Final = 4_000
@@ -204,37 +206,40 @@ class Driver:
         """Go on in small steps, so that letters, leases and programs come in their true order."""
         end = self.time.ms + ms
         while True:
-            times = [
-                each
-                for each in (self.network.next_ms(), *(site.host.next_ms() for site in self.sites))
-                if each is not None
-            ]
-            soonest = min([end, *times])
-            self.time.ms = max(self.time.ms, soonest)
+            soonest = self._next_ms()
+            self.time.ms = max(self.time.ms, end if soonest is None else min(end, soonest))
             for site in self.sites:
                 site.host.advance()
             self._deliver()
             if self.time.ms >= end:
                 return
 
+    def _next_ms(self) -> int | None:
+        """When the next letter arrives, or a machine does something by itself."""
+        soonest = self.network.next_ms()
+        for site in self.sites:
+            each = site.host.next_ms()
+            if each is not None and (soonest is None or each < soonest):
+                soonest = each
+        return soonest
+
     def _deliver(self) -> None:
         for letter in self.network.arrived():
-            site = next(each for each in self.sites if each.name == letter.recipient)
+            site = self.auditor.sites[letter.recipient]
             heard = [True]
 
             def hear(site: SimSite = site, heard: list[bool] = heard, letter: Any = letter) -> None:  # noqa: ANN401
                 heard[0] = site.hear(letter.sender, letter.message)
 
             self._guard(site, hear)
-            words = f"{letter.recipient} hears of {letter.sender}: {_words(letter.message)}"
-            self.trace.note(site.clock, words if heard[0] else f"(later) {words}")
+            self.trace.note(site.clock, _heard(letter, "" if heard[0] else "(later) "))
             if not heard[0]:
                 self.network.push(letter.sender, letter.recipient, letter.message, 5)
                 self._guard(site, lambda site=site: self._loop(site))
 
     def _note_sent(self, sender: str, recipient: str, message: Any) -> None:  # noqa: ANN401 - a Message
         site = self.sites[0]
-        self.trace.note(site.clock, f"{sender} says to {recipient}: {_words(message)}")
+        self.trace.note(site.clock, lambda: f"{sender} says to {recipient}: {_words(message)}")
 
     # --- who asks ---------------------------------------------------------------------------------------------------
 
@@ -407,6 +412,10 @@ class Driver:
             offer = other.offer() if other is not site else None
             if offer is not None:
                 plane.factory.roaming.asking.offers[other.name] = offer
+
+
+def _heard(letter: Letter, when: str) -> Callable[[], str]:
+    return lambda: f"{when}{letter.recipient} hears of {letter.sender}: {_words(letter.message)}"
 
 
 def _words(message: Any) -> str:  # noqa: ANN401 - a Message
