@@ -290,6 +290,15 @@ class Factory:
             usage=usage,
         )
 
+    def next_due_ms(self) -> int | None:
+        """The earliest time by the monotonic clock at which time alone gives a pass, or peers, something to do."""
+        state, roaming = self.state, self.roaming
+        times = [at_ms for line in (state.queues.delayed, state.lapses) for at_ms, _ in line[:1]]
+        lag_ms = self.clock.monotonic_ms() - self.now_ms()
+        times = [at_ms + lag_ms for at_ms in times]
+        peers_ms = roaming.next_due_ms() if roaming is not None else None
+        return min((*times, *(() if peers_ms is None else (peers_ms,))), default=None)
+
     # --- commands -------------------------------------------------------------------------------------------------
 
     def cancel(self, workload: Workload, by: str) -> None:

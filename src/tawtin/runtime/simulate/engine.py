@@ -114,6 +114,16 @@ class SimEngine:
         self.host.changed.clear()
         return news
 
+    def next_ms(self) -> int | None:
+        """When there is news next, in true time, if nothing happens until then."""
+        times = [due_ms for due_ms, _ in self._late]
+        if any(
+            not process.forgotten and (process.exit is not None or process.alive)
+            for process in self.host.processes.values()
+        ):
+            times.append(self._repeated_ms + REPEAT_MS)
+        return min(times, default=None)
+
     def _tell(self, news: list[Report], report: Report) -> None:
         later_ms = self.host.clock.true_ms + self.random.randrange(10, 4_000)
         if self._chance(self.faults.lost):

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 COUNTRIES: Final = ("MA", "ZA", "KE", "NG", "EG")
 STEPS: Final = 260
-REST_TURNS_MAX: Final = 4_000
+REST_MS_MAX: Final = 7_200_000
+REST_TURN_MS: Final = 200
+HOPELESS_MS: Final = 1_100_000
+"""What still waits after this time of rest is cancelled."""
 
 
 class NetworkHistory(Record, frozen=True, kw_only=True):
@@ -333,6 +336,8 @@ class Driver:
 
     def heal(self) -> None:
         """Faults stop."""
+        for site in self.sites:
+            site.wakes_ms = 0
         self.trace.note(self.sites[0].clock, "faults stop")
         self.network.clear()
         self.crash_permille = 0
@@ -345,25 +350,34 @@ class Driver:
             self._settle(site)
 
     def rest(self) -> None:
-        """Let everything come to rest."""
-        for turn in range(REST_TURNS_MAX):
-            if self._at_rest():
-                break
-            self._pass_time(200 if turn < 500 else 2_000)
+        """Let everything come to rest: time goes on to whatever is due next at any factory."""
+        began_ms = self.time.ms
+        while not self._at_rest() and self.time.ms - began_ms < REST_MS_MAX:
+            times = [site.wakes_ms for site in self.sites]
+            soonest = self._next_ms()
+            next_ms = min(times if soonest is None else [*times, soonest])
+            self._pass_time(max(REST_TURN_MS, next_ms - self.time.ms))
             for site in self.sites:
-                if turn % 5 == 0 and site.plane is not None:
-                    site.plane.see_nodes()
-                    site.plane.again()
-                self._gossip(site)
-                site.due()
-                self._settle(site)
-            if turn % 20 == 0:
-                self.auditor.look()
-                self._cancel_hopeless(turn)
+                if self._gossip(site) and site.waits:
+                    site.wakes_ms = 0
+                if site.is_awake():
+                    self._wake(site)
+            self.auditor.look()
+            if self.time.ms - began_ms >= HOPELESS_MS:
+                self._cancel_hopeless()
         for site in self.sites:
             self._settle(site)
         self.auditor.look()
         self.auditor.rest()
+
+    def _wake(self, site: SimSite) -> None:
+        """Let a factory do all that there is to do."""
+        if site.plane is not None:
+            site.plane.see_nodes()
+            site.plane.again()
+        site.due()
+        self._settle(site)
+        site.rest()
 
     def _at_rest(self) -> bool:
         for site in self.sites:
@@ -379,15 +393,14 @@ class Driver:
                 return False
         return True
 
-    def _cancel_hopeless(self, turn: int) -> None:
+    def _cancel_hopeless(self) -> None:
         """A person cancels what still waits after a long time: no factory is large enough for it."""
-        if turn < 1_000:
-            return
         for site in self.sites:
             plane = site.plane
             for workload in list(plane.factory.state.workloads.values()) if plane is not None else ():
                 if plane is not None and workload.phase is Phase.QUEUED and not workload.guest:
                     plane.cancel(Request("cancel", target=workload.id))
+                    site.wakes_ms = 0
 
     def _settle(self, site: SimSite) -> None:
         self._gossip(site)
@@ -404,14 +417,18 @@ class Driver:
             if plane.quiet and not plane.factory.moved:
                 return
 
-    def _gossip(self, site: SimSite) -> None:
+    def _gossip(self, site: SimSite) -> bool:
+        """Tell a factory what the others have free. Whether that is news."""
         plane = site.plane
         if plane is None or plane.factory.roaming is None:
-            return
+            return False
+        offers, is_news = plane.factory.roaming.asking.offers, False
         for other in self.sites:
             offer = other.offer() if other is not site else None
-            if offer is not None:
-                plane.factory.roaming.asking.offers[other.name] = offer
+            if offer is not None and offer is not offers.get(other.name):
+                is_news = is_news or other.name not in offers or offer.free != offers[other.name].free
+                offers[other.name] = offer
+        return is_news
 
 
 def _heard(letter: Letter, when: str) -> Callable[[], str]:

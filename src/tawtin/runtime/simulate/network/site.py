@@ -15,6 +15,7 @@ from tawtin.model.resources import Node
 from tawtin.model.roaming import Lends, Offer, Peer, PeerState, Terms
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
+from tawtin.model.workload import RunState
 from tawtin.ports import JournalError
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.roaming import Roaming
@@ -43,6 +44,12 @@ ERROR_PPM = 100_000
 """Far worse than real clocks, so that a lease that forgets about them is seen."""
 
 
+IDLE_MS = 60_000
+"""A factory that has nothing to do looks around this often."""
+AGAIN_MS = 10_000
+"""One in which something waits, or does not obey, does it this often."""
+
+
 class SimSigner:
     """Signatures that only their maker could have made, as long as nobody looks into its name."""
 
@@ -62,6 +69,7 @@ class NetPlane(Plane):
     """A life of the control plane that also speaks with peers."""
 
     site_sim: SimSite
+    engine: SimEngine
 
     def queue(self, effects: Effects) -> None:
         """Line up what the engine and the peers are told."""
@@ -90,6 +98,7 @@ class SimSite:
     ) -> None:
         self.name = name
         self.random = random.Random(seed)  # noqa: S311 - anyone can repeat it
+        self.time = time
         self.network = network
         self.parts = parts
         self.clock = DriftingClock(
@@ -112,6 +121,10 @@ class SimSite:
         self.faults = EngineFaults()
         self.plane: NetPlane | None = None
         self.back_ms = 0
+        self.wakes_ms = 0
+        """Until then nothing is due, if nobody says anything; in true time."""
+        self.waits = False
+        """Whether something waited for room when it came to rest, so that what others have free matters to it."""
         self.lives = 0
         self.commit_percent = 0
         self.fate = ""
@@ -238,11 +251,37 @@ class SimSite:
             raise LookupError(msg)
         return self.plane
 
+    # --- when it has something to do ------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Note when something is due, now that all that there was to do is done."""
+        plane = self.plane
+        if plane is None or not plane.quiet or plane.factory.moved or plane.effects:
+            self.wakes_ms = 0
+            return
+        factory, times = plane.factory, [self.time.ms + IDLE_MS]
+        due_ms, news_ms = factory.next_due_ms(), plane.engine.next_ms()
+        if due_ms is not None:
+            times.append(self.clock.true_at(due_ms))
+        if news_ms is not None:
+            times.append(news_ms)
+        self.waits = len(factory.state.workloads) > len(factory.state.runs)
+        if self.waits or any(
+            run.stop is not None or run.state is RunState.PLACED for run in factory.state.runs.values()
+        ):
+            times.append(self.time.ms + AGAIN_MS)
+        self.wakes_ms = min(times)
+
+    def is_awake(self) -> bool:
+        """Whether something may be due."""
+        return self.wakes_ms <= self.time.ms or bool(self.host.changed)
+
     # --- messages -----------------------------------------------------------------------------------------------
 
     def hear(self, sender: str, message: Message) -> bool:
         """Take in a message; False if it has to come again, as what it needs is not durable yet."""
         plane = self.plane
+        self.wakes_ms = 0
         if plane is None or plane.factory.roaming is None:
             return True
         roaming = plane.factory.roaming
