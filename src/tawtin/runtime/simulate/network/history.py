@@ -337,7 +337,7 @@ class Driver:
     def heal(self) -> None:
         """Faults stop."""
         for site in self.sites:
-            site.wakes_ms = 0
+            site.looks_ms = site.wakes_ms = 0
         self.trace.note(self.sites[0].clock, "faults stop")
         self.network.clear()
         self.crash_permille = 0
@@ -359,7 +359,7 @@ class Driver:
             self._pass_time(max(REST_TURN_MS, next_ms - self.time.ms))
             for site in self.sites:
                 if self._gossip(site) and site.waits:
-                    site.wakes_ms = 0
+                    site.looks_ms = site.wakes_ms = 0
                 if site.is_awake():
                     self._wake(site)
             self.auditor.look()
@@ -372,7 +372,7 @@ class Driver:
 
     def _wake(self, site: SimSite) -> None:
         """Let a factory do all that there is to do."""
-        if site.plane is not None:
+        if site.plane is not None and site.looks_ms <= self.time.ms:
             site.plane.see_nodes()
             site.plane.again()
         site.due()

@@ -15,7 +15,7 @@ from tawtin.model.resources import Node
 from tawtin.model.roaming import Lends, Offer, Peer, PeerState, Terms
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
-from tawtin.model.workload import RunState
+from tawtin.model.workload import Run, RunState
 from tawtin.ports import JournalError
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.roaming import Roaming
@@ -123,6 +123,8 @@ class SimSite:
         self.back_ms = 0
         self.wakes_ms = 0
         """Until then nothing is due, if nobody says anything; in true time."""
+        self.looks_ms = 0
+        """When it looks again at what waits and at who did not obey, in true time, whatever else wakes it."""
         self.waits = False
         """Whether something waited for room when it came to rest, so that what others have free matters to it."""
         self.lives = 0
@@ -256,21 +258,21 @@ class SimSite:
     def rest(self) -> None:
         """Note when something is due, now that all that there was to do is done."""
         plane = self.plane
+        self.wakes_ms = 0
         if plane is None or not plane.quiet or plane.factory.moved or plane.effects:
-            self.wakes_ms = 0
             return
-        factory, times = plane.factory, [self.time.ms + IDLE_MS]
+        factory = plane.factory
         due_ms, news_ms = factory.next_due_ms(), plane.engine.next_ms()
-        if due_ms is not None:
-            times.append(self.clock.true_at(due_ms))
-        if news_ms is not None:
-            times.append(news_ms)
         self.waits = len(factory.state.workloads) > len(factory.state.runs)
-        if self.waits or any(
-            run.stop is not None or run.state is RunState.PLACED for run in factory.state.runs.values()
-        ):
-            times.append(self.time.ms + AGAIN_MS)
-        self.wakes_ms = min(times)
+        if self.looks_ms <= self.time.ms:
+            idle = not self.waits and not any(map(_is_late, factory.state.runs.values()))
+            self.looks_ms = self.time.ms + (IDLE_MS if idle else AGAIN_MS)
+        elif self.waits:
+            self.looks_ms = min(self.looks_ms, self.time.ms + AGAIN_MS)
+        if due_ms is not None and self.waits:
+            self.looks_ms = min(self.looks_ms, self.clock.true_at(due_ms))
+        times = [self.looks_ms, None if due_ms is None else self.clock.true_at(due_ms), news_ms]
+        self.wakes_ms = min(each for each in times if each is not None)
 
     def is_awake(self) -> bool:
         """Whether something may be due."""
@@ -300,3 +302,8 @@ class SimSite:
         """Let timers fire."""
         if self.plane is not None and self.plane.factory.roaming is not None:
             self.plane.factory.roaming.due()
+
+
+def _is_late(run: Run) -> bool:
+    """Whether it has not done yet what it was told, so that it may have to be told again."""
+    return run.stop is not None or run.state is RunState.PLACED
