@@ -119,7 +119,7 @@ class SimEngine:
         times = [due_ms for due_ms, _ in self._late]
         if any(
             not process.forgotten and (process.exit is not None or process.alive)
-            for process in self.host.processes.values()
+            for process in reversed(self.host.processes.values())
         ):
             times.append(self._repeated_ms + REPEAT_MS)
         return min(times, default=None)

@@ -64,6 +64,10 @@ class Auditor:
         """By mark: where a process of that workload is alive."""
         self.home_of: dict[str, tuple[SimSite, str]] = {}
         """Mark -> home and workload."""
+        self._mark_of: dict[tuple[str, str], str] = {}
+        """Home and workload -> mark."""
+        self._touched: dict[tuple[str, str], None] = {}
+        """Factory and workload, where a row of the workload or of a run of it became durable since the last look."""
         self.lost: set[str] = set()
         """Marks of workloads of which an epoch was declared lost."""
         self.finished: set[str] = set()
@@ -117,6 +121,9 @@ class Auditor:
                 )
 
     def _batch(self, site: SimSite, batch: Batch) -> None:
+        for row in batch.rows:
+            if row.kind in {"workload", "run"}:
+                self._touched[site.name, row.id if row.kind == "workload" else workload_of(row.id)] = None
         for each in batch.entries:
             if not isinstance(each.event, WATCHED):
                 continue
@@ -125,6 +132,7 @@ class Auditor:
                 for workload in event.workloads:
                     if not workload.guest:
                         self.home_of[workload.spec.envs[MARK]] = (site, workload.id)
+                        self._mark_of[site.name, workload.id] = workload.spec.envs[MARK]
             elif isinstance(event, RunPlaced) and event.run.factory:
                 self.roamed += 1
             elif isinstance(event, RunEnded):
@@ -179,9 +187,11 @@ class Auditor:
     # --- what is looked at ------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Check every process against what its home has recorded."""
-        for mark, there in self.alive.items():
-            for name, process in there:
+        """Check processes against what their home has recorded, where it recorded anything since the last look."""
+        touched, self._touched = self._touched, {}
+        for site, workload in touched:
+            mark = self._mark_of.get((site, workload), "")
+            for name, process in self.alive.get(mark, ()):
                 self._is_open(self.sites[name], process, mark)
 
     def _is_open(self, site: SimSite, process: Process, mark: str) -> None:

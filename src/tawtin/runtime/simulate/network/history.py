@@ -213,7 +213,8 @@ class Driver:
             self.time.ms = max(self.time.ms, end if soonest is None else min(end, soonest))
             for site in self.sites:
                 site.host.advance()
-            self._deliver()
+            if self.network.is_due():
+                self._deliver()
             if self.time.ms >= end:
                 return
 
