@@ -69,17 +69,19 @@ def simulate_network(
     parts: dict[str, Any] | None = None,
     bias: str = "",
     weather: dict[str, int] | None = None,
+    pace: int = 1,
 ) -> NetworkHistory:
     """Go through one history. Raises NetworkFailed.
 
     `bias` is `wait` or `rerun` for workloads of one kind only. `weather` replaces chances that the seed would draw:
-    those of `Network`, of `Driver` and of `EngineFaults`.
+    those of `Network`, of `Driver` and of `EngineFaults`. `pace` makes programs last, and lets time pass between what
+    people do and what breaks, that many times as long; leases, letters and control planes stay as quick as they are.
     """
     quiet = [logging.getLogger(name) for name in ("tawtin.factory", "tawtin.roaming")]
     levels = [logger.level for logger in quiet]
     for logger in quiet:
         logger.setLevel(logging.CRITICAL)
-    world = Driver(seed, parts or {}, bias)
+    world = Driver(seed, parts or {}, bias, pace)
     world.weather = weather or {}
     for name, chance in world.weather.items():
         setattr(world.network if hasattr(world.network, name) else world, name, chance)
@@ -98,8 +100,9 @@ def simulate_network(
 class Driver:
     """Chooses what happens next."""
 
-    def __init__(self, seed: int, parts: dict[str, Any], bias: str) -> None:
+    def __init__(self, seed: int, parts: dict[str, Any], bias: str, pace: int = 1) -> None:
         self.seed = seed
+        self.pace = pace
         self.random = random.Random(seed)  # noqa: S311 - anyone can repeat it
         self.bias = bias
         self.time = Time()
@@ -110,6 +113,8 @@ class Driver:
             SimSite(f"site-{COUNTRIES[at]}", COUNTRIES[at], self.time, self.network, seed * 10 + at, parts)
             for at in range(count)
         ]
+        for site in self.sites:
+            site.pace = pace
         self.auditor = Auditor(self.sites)
         self.network.on_send.append(self.auditor.sent)
         self.network.on_send.append(self._note_sent)
@@ -156,7 +161,11 @@ class Driver:
     def step(self) -> None:
         """Let time pass, somebody ask, something break, and each factory do something."""
         draw = self.random
-        self._pass_time(draw.choice((0, 0, 1, 20, 100, 400, 1_500, 5_000)))
+        ms = draw.choice((0, 0, 1, 20, 100, 400, 1_500, 5_000))
+        if self.pace == 1:
+            self._pass_time(ms)
+        else:
+            self._live(ms * self.pace)
         if draw.randrange(10) < 3:
             self._submit()
         if draw.randrange(100) < self.cancel_percent:
@@ -264,7 +273,7 @@ class Driver:
     def _spec(self) -> WorkloadSpec:
         draw = self.random
         program = Program(
-            work_ms=self.work_ms or draw.choice((500, 3_000, 12_000, 40_000)),
+            work_ms=self.work_ms or self.pace * draw.choice((500, 3_000, 12_000, 40_000)),
             exit_code=draw.choice((0, 0, 1)),
             stubborn=draw.randrange(10) == 0,
         )
@@ -353,16 +362,8 @@ class Driver:
     def rest(self) -> None:
         """Let everything come to rest: time goes on to whatever is due next at any factory."""
         began_ms = self.time.ms
-        while not self._at_rest() and self.time.ms - began_ms < REST_MS_MAX:
-            times = [site.wakes_ms for site in self.sites]
-            soonest = self._next_ms()
-            next_ms = min(times if soonest is None else [*times, soonest])
-            self._pass_time(max(REST_TURN_MS, next_ms - self.time.ms))
-            for site in self.sites:
-                if self._gossip(site) and site.waits:
-                    site.looks_ms = site.wakes_ms = 0
-                if site.is_awake():
-                    self._wake(site)
+        while not self._at_rest() and self.time.ms - began_ms < REST_MS_MAX * self.pace:
+            self._go_on(began_ms + REST_MS_MAX * self.pace)
             self.auditor.look()
             if self.time.ms - began_ms >= HOPELESS_MS:
                 self._cancel_hopeless()
@@ -370,6 +371,31 @@ class Driver:
             self._settle(site)
         self.auditor.look()
         self.auditor.rest()
+
+    def _live(self, ms: int) -> None:
+        """Let this much time pass in which every factory does all that there is to do."""
+        end = self.time.ms + ms
+        for site in self.sites:
+            site.wakes_ms = 0
+        while self.time.ms < end:
+            self._go_on(end)
+
+    def _go_on(self, until_ms: int) -> None:
+        """Go on to what is due next anywhere, and let it be done."""
+        times = [
+            until_ms,
+            *(site.wakes_ms if site.plane is not None else site.back_ms for site in self.sites),
+        ]
+        soonest = self._next_ms()
+        next_ms = min(times if soonest is None else [*times, soonest])
+        self._pass_time(min(until_ms - self.time.ms, max(REST_TURN_MS, next_ms - self.time.ms)))
+        for site in self.sites:
+            if site.plane is None and self.time.ms >= site.back_ms:
+                self._guard(site, site.start)
+            if self._gossip(site) and site.waits:
+                site.looks_ms = site.wakes_ms = 0
+            if site.plane is not None and site.is_awake():
+                self._guard(site, lambda site=site: self._wake(site))
 
     def _wake(self, site: SimSite) -> None:
         """Let a factory do all that there is to do."""

@@ -121,6 +121,8 @@ class SimSite:
         self.faults = EngineFaults()
         self.plane: NetPlane | None = None
         self.back_ms = 0
+        self.pace = 1
+        """How many times as long it takes until usage is recorded, and until the engine repeats itself."""
         self.wakes_ms = 0
         """Until then nothing is due, if nobody says anything; in true time."""
         self.looks_ms = 0
@@ -155,6 +157,7 @@ class SimSite:
         """Begin a life."""
         self.lives += 1
         engine = self.parts.get("engine", SimEngine)(self.host, self.random, self.faults)
+        engine.repeat_ms *= self.pace
         kind = type("Plane", (self.parts.get("plane", NetPlane),), {"site_sim": self})
         self.plane = kind(
             make=self._make,
@@ -167,6 +170,7 @@ class SimSite:
 
     def _make(self, *given: Any, **more: Any) -> Factory:  # noqa: ANN401 - the parts of a Factory
         factory = self.parts.get("factory", Factory)(*given, **more)
+        factory.meter_ms *= self.pace
         factory.roaming = self.parts.get("roaming", Roaming)(
             factory, self.signer, self.entropy, fuse_stop_ms=0
         )
@@ -175,6 +179,7 @@ class SimSite:
     def crash(self, down_ms: int) -> None:
         """End a life at once."""
         self.plane = None
+        self.wakes_ms = self.looks_ms = 0
         self.back_ms = self.clock.true_ms + down_ms
         self.journal = self.journal.survivor()
         self.journal.before, self.journal.after = self._before, self._after
