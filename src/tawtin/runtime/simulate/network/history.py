@@ -392,7 +392,7 @@ class Driver:
         for site in self.sites:
             if site.plane is None and self.time.ms >= site.back_ms:
                 self._guard(site, site.start)
-            if self._gossip(site) and site.waits:
+            if site.waits and self._gossip(site):
                 site.looks_ms = site.wakes_ms = 0
             if site.plane is not None and site.is_awake():
                 self._guard(site, lambda site=site: self._wake(site))

@@ -46,7 +46,7 @@ ERROR_PPM = 100_000
 
 IDLE_MS = 60_000
 """A factory that has nothing to do looks around this often."""
-AGAIN_MS = 10_000
+AGAIN_MS = 30_000
 """One in which something waits, or does not obey, does it this often."""
 
 
