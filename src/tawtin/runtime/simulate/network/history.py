@@ -54,10 +54,10 @@ class NetworkHistory(Record, frozen=True, kw_only=True):
 class NetworkFailed(Exception):
     """A predicate does not hold; the message tells the seed, how to see it again, and what happened last."""
 
-    def __init__(self, seed: int, broken: Broken, trace: str) -> None:
-        super().__init__(
-            f"seed {seed}: {broken}\nsee it again: python -m tawtin.runtime.simulate.network --seed {seed}\n{trace}"
-        )
+    def __init__(self, seed: int, broken: Broken, trace: str, pace: int = 1) -> None:
+        more = f" --pace {pace}" if pace != 1 else ""
+        again = f"python -m tawtin.runtime.simulate.network --seed {seed}{more}"
+        super().__init__(f"seed {seed}: {broken}\nsee it again: {again}\n{trace}")
         self.predicate = broken.predicate
         self.seed = seed
 
@@ -88,10 +88,10 @@ def simulate_network(
     try:
         return world.run(steps)
     except Broken as broken:
-        raise NetworkFailed(seed, broken, world.trace.text()) from broken
+        raise NetworkFailed(seed, broken, world.trace.text(), pace) from broken
     except Exception as error:
         broken = Broken(Predicate.SOUND, f"{type(error).__name__}: {error}")
-        raise NetworkFailed(seed, broken, world.trace.text()) from error
+        raise NetworkFailed(seed, broken, world.trace.text(), pace) from error
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
