@@ -4,22 +4,24 @@ A factory-hour is an hour of virtual time of one factory with all that happens i
 are one and a third. Histories are those of the tests: the real core, the real journal logic, faults, and an auditor.
 What an hour has in it (jobs, messages, log entries, deaths) is measured as well, as empty ones are quick.
 
-The goal of 1,000 is missed. Histories of the tests are dense: a hundred jobs, 650 messages, 780 log entries and nearly
-60 deaths an hour, so that at the goal 60 ms would be left for all of them. What was tried, each beside the code before it
-on a busy machine (rates there differ by 15 % from run to run, so that the smaller steps cannot be told apart):
+The goal of 1,000 is missed. Histories of the tests are dense: a hundred jobs, 650 messages, 780 log entries and
+nearly 60 deaths an hour, so that at the goal 60 ms would be left for all of them. What was tried, each beside the
+code before it on a busy machine (rates there differ by 15 % from run to run, so that the smaller steps cannot be
+told apart):
 
 * cheaper world: an offer made once an entry, a program and a durable row decoded once, words of the trace found when
   somebody reads them, a peer's word asked before `explain` is: from 82 to 115 a minute, and every history as before;
-* timers instead of ticks (`Factory.next_due_ms`; a network at rest goes on to that moment), room that a pass counts only
-  if somebody waits, and an auditor that looks only at what a home recorded anew: to 115 to 159 in all; over 60 histories
-  83 became 157;
+* timers instead of ticks (`Factory.next_due_ms`; a network at rest goes on to that moment), room that a pass counts
+  only if somebody waits, and an auditor that looks only at what a home recorded anew: to 115 to 159 in all; over 60
+  histories 83 became 157;
 * a pause that is over waking nobody: nothing here, and from 179 to 319 in slow histories;
 * no garbage collection during a history: nothing, so that it stayed.
 
-Signatures were keyed hashes before. What is left is spread thinly: passes are a quarter, transactions, messages and the
-machines less each. Slow histories (programs, and pauses between what people do, 20 times as long; leases, renewals and
-letters as they are; usage recorded every 100 s) have a seventh of the jobs and as many messages; they stand beside the
-others, as an hour of a real factory is more like theirs. Still emptier hours would raise the figure and find nothing.
+Signatures were keyed hashes before. What is left is spread thinly: passes are a quarter, transactions, messages and
+the machines less each. Slow histories (programs, and pauses between what people do, 20 times as long; leases,
+renewals and letters as they are; usage recorded every 100 s) have a seventh of the jobs and as many messages; they
+stand beside the others, as an hour of a real factory is more like theirs. Still emptier hours would raise the figure
+and find nothing.
 """
 
 from __future__ import annotations
