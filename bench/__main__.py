@@ -29,6 +29,7 @@ TITLES = {
     "decide": "Deciding",
     "verdicts": "Verdicts",
     "network": "The network",
+    "simulation": "The simulated network",
     "journal": "The journal",
     "jobs": "Jobs from submission to their end",
     "cli": "The command line",

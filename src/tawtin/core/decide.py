@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from bisect import insort
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -142,9 +143,7 @@ class _Pass:
     ) -> None:
         self.state = state
         self.now_ms = now_ms
-        self.room = Room([state.seats[name] for name in state.node_names])
-        for promise in promised:
-            self._promise(promise)
+        self.promised = promised
         self.purses: dict[str, Purse] = {}
         self.placements: list[Placement] = []
         self.stops: list[Stop] = []
@@ -187,12 +186,17 @@ class _Pass:
 
     # --- stock ----------------------------------------------------------------------------------------------------
 
-    def _promise(self, promise: Promise) -> None:
-        option = Option(promise.shape, len(promise.nodes), self.state.site)
-        for name in promise.nodes:
-            place = self.room.places.get(name)
-            if place is not None and place.has_room(option):
-                self.room.take(place, option, "", ALWAYS)
+    @cached_property
+    def room(self) -> Room:
+        """What is free; made when somebody who waits asks for it, as most passes of a factory at rest have nobody."""
+        room = Room([self.state.seats[name] for name in self.state.node_names])
+        for promise in self.promised:
+            option = Option(promise.shape, len(promise.nodes), self.state.site)
+            for name in promise.nodes:
+                place = room.places.get(name)
+                if place is not None and place.has_room(option):
+                    room.take(place, option, "", ALWAYS)
+        return room
 
     def _line_up(self, also: tuple[Workload, ...]) -> dict[int, dict[str, Groups]]:
         """Workloads that wait outside of the lines: their pause is over, or they are only supposed."""

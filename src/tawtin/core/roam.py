@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from tawtin.core import meter
 from tawtin.core.decide import Decision
 from tawtin.core.explain import explain
-from tawtin.core.feasible import Option
+from tawtin.core.feasible import DemandClass, Option
 from tawtin.core.queues import Parked
 from tawtin.core.state import State
 from tawtin.model.money import Rate
@@ -61,10 +61,18 @@ def asks(
     if not offers:
         return []
     found: list[Ask] = []
+    roomy: dict[DemandClass, bool] = {}
     for looked, workload in enumerate(_candidates(state)):
         if looked >= LOOKED_AT_MAX or len(found) >= most:
             break
         if workload.id in busy or not may_roam(workload):
+            continue
+        # a peer's word is looked up for a whole class at once, while why it waits here has to be found for each one
+        demand_class = state.queues.class_of[workload.id]
+        if demand_class not in roomy:
+            options = demand_class.options
+            roomy[demand_class] = any(has_room(offer, each) for offer in offers.values() for each in options)
+        if not roomy[demand_class]:
             continue
         here_ms = None
         if workload.id not in state.queues.parked:

@@ -8,6 +8,7 @@ what was staged as one transaction, with what the engine is to be told once that
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -289,6 +290,18 @@ class Factory:
             placed_ms=self.now_ms(),
             usage=usage,
         )
+
+    def next_due_ms(self) -> int | None:
+        """The earliest time by the monotonic clock at which time alone gives a pass, or peers, something to do."""
+        state, roaming = self.state, self.roaming
+        # a pause that was over at the last pass has had its chance; what else has to happen will be an entry
+        seen_ms = self.decision.now_ms if self.decision is not None else 0
+        over = bisect_left(state.queues.delayed, (seen_ms + 1, ""))
+        times = [at_ms for at_ms, _ in (*state.queues.delayed[over : over + 1], *state.lapses[:1])]
+        lag_ms = self.clock.monotonic_ms() - self.now_ms()
+        times = [at_ms + lag_ms for at_ms in times]
+        peers_ms = roaming.next_due_ms() if roaming is not None else None
+        return min((*times, *(() if peers_ms is None else (peers_ms,))), default=None)
 
     # --- commands -------------------------------------------------------------------------------------------------
 

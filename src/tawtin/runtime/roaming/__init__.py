@@ -65,6 +65,11 @@ class Roaming:
         self.asking.due()
         self.lending.due()
 
+    def next_due_ms(self) -> int | None:
+        """The earliest time by the monotonic clock at which `due`, or a pass, has something to do; None for never."""
+        times = (self.asking.next_due_ms(), self.lending.next_due_ms())
+        return min((each for each in times if each is not None), default=None)
+
     def ask(self, decision: Decision) -> None:
         """After a pass: ask peers for workloads that do not start here soon."""
         self.asking.ask(decision)

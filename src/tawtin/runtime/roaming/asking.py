@@ -262,6 +262,21 @@ class Asking:
                 self._say_again(run)
         self._rest_until_ms = {name: at_ms for name, at_ms in self._rest_until_ms.items() if at_ms > now}
 
+    def next_due_ms(self) -> int | None:
+        """The earliest time by our monotonic clock at which `due` has something to do, as far as is known now.
+
+        The end of a rest is such a time as well: then a pass may ask peers again.
+        """
+        times = [asking.until_ms for asking in self.rounds.values()]
+        times += self._waits.values()
+        times += self._rest_until_ms.values()
+        times += [
+            self.post.due_ms(run.id)
+            for run in self.post.factory.state.runs.values()
+            if run.roam is not None and (run.stop is not None or run.id not in self._known)
+        ]
+        return min(times, default=None)
+
     def _expire(self, name: str) -> None:
         """The lease of a run is over at its peer too, by both clocks: only now may the workload start elsewhere.
 

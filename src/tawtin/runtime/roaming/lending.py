@@ -263,6 +263,24 @@ class Lending:
             if held.reservation is None and key not in here:
                 del self._held[key]
 
+    def next_due_ms(self) -> int | None:
+        """The earliest time by our monotonic clock at which `due` has something to do, as far as is known now."""
+        times = [held.reservation.until_ms for held in self._held.values() if held.reservation is not None]
+        times += [self._guest_due_ms(guest) for guest in self.post.factory.state.guests.values()]
+        return min(times, default=None)
+
+    def _guest_due_ms(self, guest: Guest) -> int:
+        run = self._run_of(guest)
+        if run is None:
+            return self.post.due_ms(guest.key)
+        held = self._held.get((guest.home, guest.workload))
+        if held is None or (run.started_ms is not None and held.told_started != guest.epoch):
+            return 0
+        if guest.verdict_not_after_ms is None or run.stop is not None:
+            return held.renew_at_ms
+        lawful_ms = guest.verdict_not_after_ms - self.post.factory.now_ms()
+        return min(held.renew_at_ms, self.post.tick_ms() + lawful_ms)
+
     def _look_after(self, guest: Guest, now: int) -> None:
         """Renew a guest that runs; say again how one ended."""
         run = self._run_of(guest)

@@ -80,6 +80,11 @@ class Post:
             again = self._again[key] = Again(0)
         return again.at_ms <= self.tick_ms()
 
+    def due_ms(self, key: str) -> int:
+        """When it is to be said again, by our monotonic clock; 0 if it was never said."""
+        again = self._again.get(key)
+        return again.at_ms if again is not None else 0
+
     def pause(self, key: str) -> None:
         """It was said; wait longer each time."""
         again = self._again.setdefault(key, Again(0))

@@ -51,6 +51,7 @@ class SimEngine:
         self.host = host
         self.random = source
         self.faults = faults
+        self.repeat_ms = REPEAT_MS
         self._late: list[tuple[int, Report]] = []
         self._repeated_ms = 0
 
@@ -98,7 +99,7 @@ class SimEngine:
     def reports(self) -> list[Report]:
         """News since the last call, as far as they come through."""
         now = self.host.clock.true_ms
-        if now - self._repeated_ms >= REPEAT_MS:
+        if now - self._repeated_ms >= self.repeat_ms:
             self._repeated_ms = now
             self.host.changed.update(
                 (run, None)
@@ -113,6 +114,16 @@ class SimEngine:
                 self._tell(news, self._report(process))
         self.host.changed.clear()
         return news
+
+    def next_ms(self) -> int | None:
+        """When there is news next, in true time, if nothing happens until then."""
+        times = [due_ms for due_ms, _ in self._late]
+        if any(
+            not process.forgotten and (process.exit is not None or process.alive)
+            for process in reversed(self.host.processes.values())
+        ):
+            times.append(self._repeated_ms + self.repeat_ms)
+        return min(times, default=None)
 
     def _tell(self, news: list[Report], report: Report) -> None:
         later_ms = self.host.clock.true_ms + self.random.randrange(10, 4_000)

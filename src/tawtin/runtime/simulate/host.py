@@ -75,6 +75,14 @@ class Process:
         self.forgotten = False
         self.fuse_ms = order.fuse_ms if order is not None else None
         """When it is ended whoever else is there, by the clock of the machine."""
+        self._program: Program | None = None
+
+    @property
+    def program(self) -> Program:
+        """What it does; read once."""
+        if self._program is None:
+            self._program = program_of(_order(self).spec)
+        return self._program
 
     @property
     def pending(self) -> bool:
@@ -93,6 +101,9 @@ class Host:
         """Those without an exit record."""
         self.changed: dict[str, None] = {}
         """Runs that a connected engine has news of."""
+        self._next_ms: int | None = None
+        self._is_known = False
+        """Whether `_next_ms` is what `next_ms` would find; begun anew whenever a process changes."""
         self.on_token: list[Callable[[RunOrder], None]] = []
         self.on_start: list[Callable[[Process], None]] = []
         self.on_exit: list[Callable[[Process], None]] = []
@@ -105,6 +116,7 @@ class Host:
             return
         for watcher in self.on_token:
             watcher(order)
+        self._is_known = False
         process = Process(order, order.run, self.clock.true_ms + delay_ms)
         self.processes[order.run] = self.active[order.run] = process
 
@@ -115,11 +127,12 @@ class Host:
             process = self.processes[run] = self.active[run] = Process(None, run, 0)
         if process.exit is not None or process.stop is not None:
             return
+        self._is_known = False
         process.stop = cause
         if not process.alive:
             self._end(process, _OUTCOMES.get(cause, Outcome.INTERRUPTED), cause, None)
             return
-        stubborn = program_of(_order(process).spec).stubborn
+        stubborn = process.program.stubborn
         process.killed_ms = self.clock.true_ms + (grace_ms if stubborn else min(grace_ms, 20))
 
     def extend(self, run: str, fuse_ms: int) -> None:
@@ -127,13 +140,16 @@ class Host:
         process = self.active.get(run)
         if process is not None and process.fuse_ms is not None:
             process.fuse_ms = max(process.fuse_ms, fuse_ms)
+            self._is_known = False
 
     # --- time ---------------------------------------------------------------------------------------------------
 
     def next_ms(self) -> int | None:
         """When something happens next by itself, in true time."""
-        times = [time for process in self.active.values() for time in self._times(process)]
-        return min(times, default=None)
+        if not self._is_known:
+            times = [time for process in self.active.values() for time in self._times(process)]
+            self._next_ms, self._is_known = min(times, default=None), True
+        return self._next_ms
 
     def _times(self, process: Process) -> Iterator[int]:
         if not process.alive:
@@ -149,7 +165,7 @@ class Host:
 
     def _natural_end(self, process: Process) -> tuple[int, bool]:
         spec = _order(process).spec
-        work_ms, limit_ms = program_of(spec).work_ms, spec.max_duration_ms
+        work_ms, limit_ms = process.program.work_ms, spec.max_duration_ms
         over = limit_ms is not None and work_ms > limit_ms
         return (process.begun_ms or 0) + (limit_ms if limit_ms is not None and over else work_ms), over
 
@@ -157,18 +173,20 @@ class Host:
         """Let everything happen that is due by now, in the order in which it is due."""
         now = self.clock.true_ms
         while True:
+            next_ms = self.next_ms()
+            if next_ms is None or next_ms > now:
+                return
             due = [
                 (time, process.run)
                 for process in self.active.values()
                 for time in self._times(process)
                 if time <= now
             ]
-            if not due:
-                return
             time, run = min(due)
             self._happen(self.active[run], time)
 
     def _happen(self, process: Process, time: int) -> None:
+        self._is_known = False
         blown = process.fuse_ms is not None and self.clock.true_at(process.fuse_ms) <= time
         if not process.alive and not blown:
             self.begin(process, time)
@@ -178,7 +196,7 @@ class Host:
             return
         ends_ms, over = self._natural_end(process)
         if ends_ms <= time:
-            program = program_of(_order(process).spec)
+            program = process.program
             cause = Cause.TIME_LIMIT if over else Cause.COMPLETED
             self._end(process, Outcome.FINISHED, cause, None if over else program.exit_code, at=ends_ms)
         elif process.stop is not None:
@@ -187,7 +205,8 @@ class Host:
 
     def begin(self, process: Process, time: int) -> None:
         """Start the program."""
-        if program_of(_order(process).spec).fails_to_start:
+        self._is_known = False
+        if process.program.fails_to_start:
             self._end(process, Outcome.FINISHED, Cause.START_FAILED, None, at=time)
             return
         process.begun_ms = time
@@ -229,6 +248,7 @@ class Host:
         at: int | None = None,
         sampled: bool = False,
     ) -> None:
+        self._is_known = False
         time = self.clock.true_ms if at is None else at
         usage = self.usage(process, time, sampled=sampled)
         process.exit = Exit(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
 START_MS: Final = 1_793_491_200_000
 """When simulated factories start: 2026-11-01 00:00 UTC, so that months end within long runs of a skewed clock."""
@@ -76,12 +77,14 @@ class Trace:
     """The last things that happened, for whoever looks at a failure."""
 
     def __init__(self, size: int = 80) -> None:
-        self._last: deque[str] = deque(maxlen=size)
+        self._last: deque[tuple[int, str | Callable[[], str]]] = deque(maxlen=size)
 
-    def note(self, clock: SimClock, words: str) -> None:
-        """Remember what happened."""
-        self._last.append(f"{clock.true_ms:>9} ms  {words}")
+    def note(self, clock: SimClock, words: str | Callable[[], str]) -> None:
+        """Remember what happened; words that take long to find are found if somebody reads them."""
+        self._last.append((clock.true_ms, words))
 
     def text(self) -> str:
         """All that is remembered, oldest first."""
-        return "\n".join(self._last)
+        return "\n".join(
+            f"{ms:>9} ms  {words if isinstance(words, str) else words()}" for ms, words in self._last
+        )

@@ -11,10 +11,11 @@ parser = argparse.ArgumentParser(prog="python -m tawtin.runtime.simulate.network
 parser.add_argument("--seed", type=int, default=0, help="the first seed")
 parser.add_argument("--count", type=int, default=1, help="how many")
 parser.add_argument("--only", default="", choices=("", "wait", "rerun"), help="workloads of one kind only")
+parser.add_argument("--pace", type=int, default=1, help="how many times as long programs and pauses are")
 arguments = parser.parse_args()
 began, factory_ms = time.process_time(), 0
 for seed in range(arguments.seed, arguments.seed + arguments.count):
-    history = simulate_network(seed, bias=arguments.only)
+    history = simulate_network(seed, bias=arguments.only, pace=arguments.pace)
     factory_ms += history.factory_ms
     if arguments.count == 1:
         print(history)  # noqa: T201 - a program for people

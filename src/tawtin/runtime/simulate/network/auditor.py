@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tawtin.model.events import GuestPut, RunEnded, RunPlaced, WorkloadsSubmitted, decode_entry, encode_entry
+from tawtin.model.events import GuestPut, RunEnded, RunPlaced, WorkloadsSubmitted, decode_entry
 from tawtin.model.ids import workload_of
 from tawtin.model.roaming import Complete, guest_key
 from tawtin.model.tenant import Account
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tawtin.runtime.simulate.network.site import SimSite
 
 MARK = "MARKER"
+WATCHED = (WorkloadsSubmitted, RunPlaced, RunEnded, GuestPut)
+"""Kinds of events that something follows from here; the others are not read."""
 
 
 class Broken(Exception):
@@ -62,6 +64,10 @@ class Auditor:
         """By mark: where a process of that workload is alive."""
         self.home_of: dict[str, tuple[SimSite, str]] = {}
         """Mark -> home and workload."""
+        self._mark_of: dict[tuple[str, str], str] = {}
+        """Home and workload -> mark."""
+        self._touched: dict[tuple[str, str], None] = {}
+        """Factory and workload, where a row of the workload or of a run of it became durable since the last look."""
         self.lost: set[str] = set()
         """Marks of workloads of which an epoch was declared lost."""
         self.finished: set[str] = set()
@@ -71,6 +77,8 @@ class Auditor:
         self.told: dict[tuple[str, str, int], Outcome] = {}
         self.posted: Counter[tuple[str, str]] = Counter()
         self.starts: Counter[tuple[str, str]] = Counter()
+        self._known: dict[tuple[str, str, str], tuple[bytes | None, Any]] = {}
+        """By factory, kind and id: bytes of a journal, and what they say."""
         self.roamed = self.fenced = self.expired = 0
         for site in sites:
             site.host.on_start.append(lambda process, site=site: self._started(site, process))
@@ -113,12 +121,18 @@ class Auditor:
                 )
 
     def _batch(self, site: SimSite, batch: Batch) -> None:
+        for row in batch.rows:
+            if row.kind in {"workload", "run"}:
+                self._touched[site.name, row.id if row.kind == "workload" else workload_of(row.id)] = None
         for each in batch.entries:
-            event = decode_entry(encode_entry(each)).event
+            if not isinstance(each.event, WATCHED):
+                continue
+            event = decode_entry(site.journal.events(each.seq, 1)[0]).event
             if isinstance(event, WorkloadsSubmitted):
                 for workload in event.workloads:
                     if not workload.guest:
                         self.home_of[workload.spec.envs[MARK]] = (site, workload.id)
+                        self._mark_of[site.name, workload.id] = workload.spec.envs[MARK]
             elif isinstance(event, RunPlaced) and event.run.factory:
                 self.roamed += 1
             elif isinstance(event, RunEnded):
@@ -161,12 +175,23 @@ class Auditor:
         if guest is None or guest.receipt is None or guest.receipt.receipt.outcome is not Outcome.FINISHED:
             self.fail(Predicate.P5, f"{event.run} was never reported by {run.factory} as finished")
 
+    def _read(self, site: SimSite, kind: str, name: str) -> Any:  # noqa: ANN401 - the record type of the kind
+        """What is durable under this name, or None. The same bytes are read once."""
+        body = site.journal.get(kind, name)
+        known = self._known.get((site.name, kind, name))
+        if known is None or known[0] is not body:
+            known = (body, decode(kind, body) if body is not None else None)
+            self._known[site.name, kind, name] = known
+        return known[1]
+
     # --- what is looked at ------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Check every process against what its home has recorded."""
-        for mark, there in self.alive.items():
-            for name, process in there:
+        """Check processes against what their home has recorded, where it recorded anything since the last look."""
+        touched, self._touched = self._touched, {}
+        for site, workload in touched:
+            mark = self._mark_of.get((site, workload), "")
+            for name, process in self.alive.get(mark, ()):
                 self._is_open(self.sites[name], process, mark)
 
     def _is_open(self, site: SimSite, process: Process, mark: str) -> None:
@@ -175,9 +200,8 @@ class Auditor:
         if known is None:
             self.fail(Predicate.P2, f"{process.run} at {site.name} belongs to nobody")
         home, name = known
-        workload: Workload = decode("workload", home.journal.get("workload", name) or b"")
-        body = home.journal.get("run", f"{name}.{workload.epoch}")
-        run: Run | None = decode("run", body) if body is not None else None
+        workload: Workload = self._read(home, "workload", name)
+        run: Run | None = self._read(home, "run", f"{name}.{workload.epoch}")
         where = (run.factory or home.name) if run is not None else ""
         if run is not None and run.state is not RunState.DONE and where == site.name:
             return
@@ -225,7 +249,7 @@ class Auditor:
     def rest(self) -> None:
         """L1 to L3, once faults have stopped and time has passed."""
         for mark, (home, name) in self.home_of.items():
-            workload: Workload = decode("workload", home.journal.get("workload", name) or b"")
+            workload: Workload = self._read(home, "workload", name)
             if not workload.phase.final:
                 self.fail(Predicate.L1, f"{mark}, {name} of {home.name}, is {workload.phase}")
             finished = self.accepted[mark] == 1

@@ -23,9 +23,14 @@ from tawtin.runtime.simulate.words import Crash, Trace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tawtin.runtime.simulate.network.post import Letter
+
 COUNTRIES: Final = ("MA", "ZA", "KE", "NG", "EG")
 STEPS: Final = 260
-REST_TURNS_MAX: Final = 4_000
+REST_MS_MAX: Final = 7_200_000
+REST_TURN_MS: Final = 200
+HOPELESS_MS: Final = 1_100_000
+"""What still waits after this time of rest is cancelled."""
 
 
 class NetworkHistory(Record, frozen=True, kw_only=True):
@@ -36,6 +41,8 @@ class NetworkHistory(Record, frozen=True, kw_only=True):
     roamed: int
     expired: int
     messages: int
+    entries: int
+    """Of all logs."""
     crashes: int
     cuts: int
     factory_ms: int
@@ -47,10 +54,10 @@ class NetworkHistory(Record, frozen=True, kw_only=True):
 class NetworkFailed(Exception):
     """A predicate does not hold; the message tells the seed, how to see it again, and what happened last."""
 
-    def __init__(self, seed: int, broken: Broken, trace: str) -> None:
-        super().__init__(
-            f"seed {seed}: {broken}\nsee it again: python -m tawtin.runtime.simulate.network --seed {seed}\n{trace}"
-        )
+    def __init__(self, seed: int, broken: Broken, trace: str, pace: int = 1) -> None:
+        more = f" --pace {pace}" if pace != 1 else ""
+        again = f"python -m tawtin.runtime.simulate.network --seed {seed}{more}"
+        super().__init__(f"seed {seed}: {broken}\nsee it again: {again}\n{trace}")
         self.predicate = broken.predicate
         self.seed = seed
 
@@ -62,27 +69,29 @@ def simulate_network(
     parts: dict[str, Any] | None = None,
     bias: str = "",
     weather: dict[str, int] | None = None,
+    pace: int = 1,
 ) -> NetworkHistory:
     """Go through one history. Raises NetworkFailed.
 
     `bias` is `wait` or `rerun` for workloads of one kind only. `weather` replaces chances that the seed would draw:
-    those of `Network`, of `Driver` and of `EngineFaults`.
+    those of `Network`, of `Driver` and of `EngineFaults`. `pace` makes programs last, and lets time pass between what
+    people do and what breaks, that many times as long; leases, letters and control planes stay as quick as they are.
     """
     quiet = [logging.getLogger(name) for name in ("tawtin.factory", "tawtin.roaming")]
     levels = [logger.level for logger in quiet]
     for logger in quiet:
         logger.setLevel(logging.CRITICAL)
-    world = Driver(seed, parts or {}, bias)
+    world = Driver(seed, parts or {}, bias, pace)
     world.weather = weather or {}
     for name, chance in world.weather.items():
         setattr(world.network if hasattr(world.network, name) else world, name, chance)
     try:
         return world.run(steps)
     except Broken as broken:
-        raise NetworkFailed(seed, broken, world.trace.text()) from broken
+        raise NetworkFailed(seed, broken, world.trace.text(), pace) from broken
     except Exception as error:
         broken = Broken(Predicate.SOUND, f"{type(error).__name__}: {error}")
-        raise NetworkFailed(seed, broken, world.trace.text()) from error
+        raise NetworkFailed(seed, broken, world.trace.text(), pace) from error
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
@@ -91,8 +100,9 @@ def simulate_network(
 class Driver:
     """Chooses what happens next."""
 
-    def __init__(self, seed: int, parts: dict[str, Any], bias: str) -> None:
+    def __init__(self, seed: int, parts: dict[str, Any], bias: str, pace: int = 1) -> None:
         self.seed = seed
+        self.pace = pace
         self.random = random.Random(seed)  # noqa: S311 - anyone can repeat it
         self.bias = bias
         self.time = Time()
@@ -103,6 +113,8 @@ class Driver:
             SimSite(f"site-{COUNTRIES[at]}", COUNTRIES[at], self.time, self.network, seed * 10 + at, parts)
             for at in range(count)
         ]
+        for site in self.sites:
+            site.pace = pace
         self.auditor = Auditor(self.sites)
         self.network.on_send.append(self.auditor.sent)
         self.network.on_send.append(self._note_sent)
@@ -137,6 +149,7 @@ class Driver:
             roamed=self.auditor.roamed,
             expired=self.auditor.expired,
             messages=self.network.sent,
+            entries=sum(site.journal.head().size for site in self.sites),
             crashes=self.crashes,
             cuts=self.cuts,
             factory_ms=self.time.ms * len(self.sites),
@@ -148,7 +161,11 @@ class Driver:
     def step(self) -> None:
         """Let time pass, somebody ask, something break, and each factory do something."""
         draw = self.random
-        self._pass_time(draw.choice((0, 0, 1, 20, 100, 400, 1_500, 5_000)))
+        ms = draw.choice((0, 0, 1, 20, 100, 400, 1_500, 5_000))
+        if self.pace == 1:
+            self._pass_time(ms)
+        else:
+            self._live(ms * self.pace)
         if draw.randrange(10) < 3:
             self._submit()
         if draw.randrange(100) < self.cancel_percent:
@@ -201,37 +218,41 @@ class Driver:
         """Go on in small steps, so that letters, leases and programs come in their true order."""
         end = self.time.ms + ms
         while True:
-            times = [
-                each
-                for each in (self.network.next_ms(), *(site.host.next_ms() for site in self.sites))
-                if each is not None
-            ]
-            soonest = min([end, *times])
-            self.time.ms = max(self.time.ms, soonest)
+            soonest = self._next_ms()
+            self.time.ms = max(self.time.ms, end if soonest is None else min(end, soonest))
             for site in self.sites:
                 site.host.advance()
-            self._deliver()
+            if self.network.is_due():
+                self._deliver()
             if self.time.ms >= end:
                 return
 
+    def _next_ms(self) -> int | None:
+        """When the next letter arrives, or a machine does something by itself."""
+        soonest = self.network.next_ms()
+        for site in self.sites:
+            each = site.host.next_ms()
+            if each is not None and (soonest is None or each < soonest):
+                soonest = each
+        return soonest
+
     def _deliver(self) -> None:
         for letter in self.network.arrived():
-            site = next(each for each in self.sites if each.name == letter.recipient)
+            site = self.auditor.sites[letter.recipient]
             heard = [True]
 
             def hear(site: SimSite = site, heard: list[bool] = heard, letter: Any = letter) -> None:  # noqa: ANN401
                 heard[0] = site.hear(letter.sender, letter.message)
 
             self._guard(site, hear)
-            words = f"{letter.recipient} hears of {letter.sender}: {_words(letter.message)}"
-            self.trace.note(site.clock, words if heard[0] else f"(later) {words}")
+            self.trace.note(site.clock, _heard(letter, "" if heard[0] else "(later) "))
             if not heard[0]:
                 self.network.push(letter.sender, letter.recipient, letter.message, 5)
                 self._guard(site, lambda site=site: self._loop(site))
 
     def _note_sent(self, sender: str, recipient: str, message: Any) -> None:  # noqa: ANN401 - a Message
         site = self.sites[0]
-        self.trace.note(site.clock, f"{sender} says to {recipient}: {_words(message)}")
+        self.trace.note(site.clock, lambda: f"{sender} says to {recipient}: {_words(message)}")
 
     # --- who asks ---------------------------------------------------------------------------------------------------
 
@@ -252,7 +273,7 @@ class Driver:
     def _spec(self) -> WorkloadSpec:
         draw = self.random
         program = Program(
-            work_ms=self.work_ms or draw.choice((500, 3_000, 12_000, 40_000)),
+            work_ms=self.work_ms or self.pace * draw.choice((500, 3_000, 12_000, 40_000)),
             exit_code=draw.choice((0, 0, 1)),
             stubborn=draw.randrange(10) == 0,
         )
@@ -325,6 +346,8 @@ class Driver:
 
     def heal(self) -> None:
         """Faults stop."""
+        for site in self.sites:
+            site.looks_ms = site.wakes_ms = 0
         self.trace.note(self.sites[0].clock, "faults stop")
         self.network.clear()
         self.crash_permille = 0
@@ -337,25 +360,51 @@ class Driver:
             self._settle(site)
 
     def rest(self) -> None:
-        """Let everything come to rest."""
-        for turn in range(REST_TURNS_MAX):
-            if self._at_rest():
-                break
-            self._pass_time(200 if turn < 500 else 2_000)
-            for site in self.sites:
-                if turn % 5 == 0 and site.plane is not None:
-                    site.plane.see_nodes()
-                    site.plane.again()
-                self._gossip(site)
-                site.due()
-                self._settle(site)
-            if turn % 20 == 0:
-                self.auditor.look()
-                self._cancel_hopeless(turn)
+        """Let everything come to rest: time goes on to whatever is due next at any factory."""
+        began_ms = self.time.ms
+        while not self._at_rest() and self.time.ms - began_ms < REST_MS_MAX * self.pace:
+            self._go_on(began_ms + REST_MS_MAX * self.pace)
+            self.auditor.look()
+            if self.time.ms - began_ms >= HOPELESS_MS:
+                self._cancel_hopeless()
         for site in self.sites:
             self._settle(site)
         self.auditor.look()
         self.auditor.rest()
+
+    def _live(self, ms: int) -> None:
+        """Let this much time pass in which every factory does all that there is to do."""
+        end = self.time.ms + ms
+        for site in self.sites:
+            site.wakes_ms = 0
+        while self.time.ms < end:
+            self._go_on(end)
+
+    def _go_on(self, until_ms: int) -> None:
+        """Go on to what is due next anywhere, and let it be done."""
+        times = [
+            until_ms,
+            *(site.wakes_ms if site.plane is not None else site.back_ms for site in self.sites),
+        ]
+        soonest = self._next_ms()
+        next_ms = min(times if soonest is None else [*times, soonest])
+        self._pass_time(min(until_ms - self.time.ms, max(REST_TURN_MS, next_ms - self.time.ms)))
+        for site in self.sites:
+            if site.plane is None and self.time.ms >= site.back_ms:
+                self._guard(site, site.start)
+            if site.waits and self._gossip(site):
+                site.looks_ms = site.wakes_ms = 0
+            if site.plane is not None and site.is_awake():
+                self._guard(site, lambda site=site: self._wake(site))
+
+    def _wake(self, site: SimSite) -> None:
+        """Let a factory do all that there is to do."""
+        if site.plane is not None and site.looks_ms <= self.time.ms:
+            site.plane.see_nodes()
+            site.plane.again()
+        site.due()
+        self._settle(site)
+        site.rest()
 
     def _at_rest(self) -> bool:
         for site in self.sites:
@@ -371,15 +420,14 @@ class Driver:
                 return False
         return True
 
-    def _cancel_hopeless(self, turn: int) -> None:
+    def _cancel_hopeless(self) -> None:
         """A person cancels what still waits after a long time: no factory is large enough for it."""
-        if turn < 1_000:
-            return
         for site in self.sites:
             plane = site.plane
             for workload in list(plane.factory.state.workloads.values()) if plane is not None else ():
                 if plane is not None and workload.phase is Phase.QUEUED and not workload.guest:
                     plane.cancel(Request("cancel", target=workload.id))
+                    site.wakes_ms = 0
 
     def _settle(self, site: SimSite) -> None:
         self._gossip(site)
@@ -396,14 +444,22 @@ class Driver:
             if plane.quiet and not plane.factory.moved:
                 return
 
-    def _gossip(self, site: SimSite) -> None:
+    def _gossip(self, site: SimSite) -> bool:
+        """Tell a factory what the others have free. Whether that is news."""
         plane = site.plane
         if plane is None or plane.factory.roaming is None:
-            return
+            return False
+        offers, is_news = plane.factory.roaming.asking.offers, False
         for other in self.sites:
             offer = other.offer() if other is not site else None
-            if offer is not None:
-                plane.factory.roaming.asking.offers[other.name] = offer
+            if offer is not None and offer is not offers.get(other.name):
+                is_news = is_news or other.name not in offers or offer.free != offers[other.name].free
+                offers[other.name] = offer
+        return is_news
+
+
+def _heard(letter: Letter, when: str) -> Callable[[], str]:
+    return lambda: f"{when}{letter.recipient} hears of {letter.sender}: {_words(letter.message)}"
 
 
 def _words(message: Any) -> str:  # noqa: ANN401 - a Message

@@ -82,6 +82,10 @@ class Network:
         """When the next letter arrives."""
         return self._letters[0].due_ms if self._letters else None
 
+    def is_due(self) -> bool:
+        """Whether any letter arrives by now."""
+        return bool(self._letters) and self._letters[0].due_ms <= self.time.ms
+
     def arrived(self) -> list[Letter]:
         """The letters that arrive by now. A cut swallows what is on its way as well."""
         found: list[Letter] = []

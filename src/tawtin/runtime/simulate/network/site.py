@@ -15,6 +15,7 @@ from tawtin.model.resources import Node
 from tawtin.model.roaming import Lends, Offer, Peer, PeerState, Terms
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
+from tawtin.model.workload import Run, RunState
 from tawtin.ports import JournalError
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.roaming import Roaming
@@ -30,6 +31,7 @@ from tawtin.store.memory import MemoryJournal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tawtin.core.state import State
     from tawtin.model.roaming import Message
     from tawtin.ports import Batch
     from tawtin.runtime.factory import Effects
@@ -40,6 +42,12 @@ TENANT = "lab"
 LEASE_MS = 20_000
 ERROR_PPM = 100_000
 """Far worse than real clocks, so that a lease that forgets about them is seen."""
+
+
+IDLE_MS = 60_000
+"""A factory that has nothing to do looks around this often."""
+AGAIN_MS = 30_000
+"""One in which something waits, or does not obey, does it this often."""
 
 
 class SimSigner:
@@ -61,6 +69,7 @@ class NetPlane(Plane):
     """A life of the control plane that also speaks with peers."""
 
     site_sim: SimSite
+    engine: SimEngine
 
     def queue(self, effects: Effects) -> None:
         """Line up what the engine and the peers are told."""
@@ -89,6 +98,7 @@ class SimSite:
     ) -> None:
         self.name = name
         self.random = random.Random(seed)  # noqa: S311 - anyone can repeat it
+        self.time = time
         self.network = network
         self.parts = parts
         self.clock = DriftingClock(
@@ -111,10 +121,21 @@ class SimSite:
         self.faults = EngineFaults()
         self.plane: NetPlane | None = None
         self.back_ms = 0
+        self.pace = 1
+        """How many times as long it takes until usage is recorded, and until the engine repeats itself."""
+        self.wakes_ms = 0
+        """Until then nothing is due, if nobody says anything; in true time."""
+        self.looks_ms = 0
+        """When it looks again at what waits and at who did not obey, in true time, whatever else wakes it."""
+        self.waits = False
+        """Whether something waited for room when it came to rest, so that what others have free matters to it."""
         self.lives = 0
         self.commit_percent = 0
         self.fate = ""
         self.on_batch: list[Callable[[SimSite, Batch], None]] = []
+        self._offer: Offer | None = None
+        self._offered: tuple[State, int] | None = None
+        """The state that the offer was made of, and its next entry then: only an entry changes what is free."""
 
     def _nodes(self) -> list[Node]:
         draw = self.random
@@ -136,6 +157,7 @@ class SimSite:
         """Begin a life."""
         self.lives += 1
         engine = self.parts.get("engine", SimEngine)(self.host, self.random, self.faults)
+        engine.repeat_ms *= self.pace
         kind = type("Plane", (self.parts.get("plane", NetPlane),), {"site_sim": self})
         self.plane = kind(
             make=self._make,
@@ -148,6 +170,7 @@ class SimSite:
 
     def _make(self, *given: Any, **more: Any) -> Factory:  # noqa: ANN401 - the parts of a Factory
         factory = self.parts.get("factory", Factory)(*given, **more)
+        factory.meter_ms *= self.pace
         factory.roaming = self.parts.get("roaming", Roaming)(
             factory, self.signer, self.entropy, fuse_stop_ms=0
         )
@@ -156,6 +179,7 @@ class SimSite:
     def crash(self, down_ms: int) -> None:
         """End a life at once."""
         self.plane = None
+        self.wakes_ms = self.looks_ms = 0
         self.back_ms = self.clock.true_ms + down_ms
         self.journal = self.journal.survivor()
         self.journal.before, self.journal.after = self._before, self._after
@@ -213,16 +237,20 @@ class SimSite:
         plane = self.plane
         if plane is None:
             return None
-        return Offer(
-            factory=self.name,
-            country=self.site.country,
-            seq=0,
-            made_ms=0,
-            free=free_nodes(plane.factory.state),
-            currency=self.site.currency,
-            minor_per_gpu_hour=self.site.minor_per_gpu_hour,
-            minor_per_cpu_hour=self.site.minor_per_cpu_hour,
-        )
+        state = plane.factory.state
+        if self._offer is None or self._offered != (state, state.seq):
+            self._offered = (state, state.seq)
+            self._offer = Offer(
+                factory=self.name,
+                country=self.site.country,
+                seq=0,
+                made_ms=0,
+                free=free_nodes(state),
+                currency=self.site.currency,
+                minor_per_gpu_hour=self.site.minor_per_gpu_hour,
+                minor_per_cpu_hour=self.site.minor_per_cpu_hour,
+            )
+        return self._offer
 
     def _alive(self) -> NetPlane:
         if self.plane is None:
@@ -230,11 +258,37 @@ class SimSite:
             raise LookupError(msg)
         return self.plane
 
+    # --- when it has something to do ------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Note when something is due, now that all that there was to do is done."""
+        plane = self.plane
+        self.wakes_ms = 0
+        if plane is None or not plane.quiet or plane.factory.moved or plane.effects:
+            return
+        factory = plane.factory
+        due_ms, news_ms = factory.next_due_ms(), plane.engine.next_ms()
+        self.waits = len(factory.state.workloads) > len(factory.state.runs)
+        if self.looks_ms <= self.time.ms:
+            idle = not self.waits and not any(map(_is_late, factory.state.runs.values()))
+            self.looks_ms = self.time.ms + (IDLE_MS if idle else AGAIN_MS)
+        elif self.waits:
+            self.looks_ms = min(self.looks_ms, self.time.ms + AGAIN_MS)
+        if due_ms is not None and self.waits:
+            self.looks_ms = min(self.looks_ms, self.clock.true_at(due_ms))
+        times = [self.looks_ms, None if due_ms is None else self.clock.true_at(due_ms), news_ms]
+        self.wakes_ms = min(each for each in times if each is not None)
+
+    def is_awake(self) -> bool:
+        """Whether something may be due."""
+        return self.wakes_ms <= self.time.ms or bool(self.host.changed)
+
     # --- messages -----------------------------------------------------------------------------------------------
 
     def hear(self, sender: str, message: Message) -> bool:
         """Take in a message; False if it has to come again, as what it needs is not durable yet."""
         plane = self.plane
+        self.wakes_ms = 0
         if plane is None or plane.factory.roaming is None:
             return True
         roaming = plane.factory.roaming
@@ -253,3 +307,8 @@ class SimSite:
         """Let timers fire."""
         if self.plane is not None and self.plane.factory.roaming is not None:
             self.plane.factory.roaming.due()
+
+
+def _is_late(run: Run) -> bool:
+    """Whether it has not done yet what it was told, so that it may have to be told again."""
+    return run.stop is not None or run.state is RunState.PLACED
