@@ -9,11 +9,20 @@ from tawtin.core import roam
 from tawtin.core.admit import Submission, admit
 from tawtin.core.state import State
 from tawtin.model.artifact import Artifact
-from tawtin.model.events import ArtifactKept, PeerPut, SubmissionRefused, WorkloadsSubmitted
+from tawtin.model.events import (
+    ArtifactKept,
+    PeerPut,
+    RunEnded,
+    RunPlaced,
+    SubmissionRefused,
+    WorkloadsSubmitted,
+)
+from tawtin.model.reasons import Cause
 from tawtin.model.roaming import FreeNodes, Link, Offer, Peer, PeerState
 from tawtin.model.tenant import Tenant
-from tawtin.model.workload import Data, Mount, Residency
+from tawtin.model.workload import Data, Mount, Outcome, Residency, Usage
 from tests.core.building import SITE, Factory, spec
+from tests.core.test_away import away
 from tests.rules.test_packs import NOW_MS, all_packs
 
 COUNTRIES = {"cape-town": "ZA", "cairo": "EG", "lagos": "NG", "nairobi": "KE"}
@@ -53,6 +62,19 @@ def test_what_is_too_large_for_this_factory_is_offered_to_all_who_say_they_have_
     assert asked(factory) == [("wl-1", tuple(sorted(COUNTRIES)))]
     assert asked(factory, {"cairo": offer("cairo", gpus=2)}) == []
     assert asked(factory, {}) == []
+
+
+def test_what_was_away_is_offered_again_once_its_pause_is_over_though_nothing_else_happens(factory: Factory):
+    """No event comes in a quiet factory that would put it in line."""
+    run = away(factory.submit("wl-1", spec(gpus=4)))
+    factory.tell(RunPlaced(run=replace(run, factory="cairo", placed_ms=factory.now_ms)))
+    cause = Cause.LEASE_EXPIRED
+    factory.tell(
+        RunEnded(run=run.id, outcome=Outcome.INTERRUPTED, cause=cause, ended_ms=factory.now_ms, usage=Usage())
+    )
+    assert asked(factory) == []
+    factory.now_ms = factory.state.workloads["wl-1"].not_before_ms
+    assert asked(factory) == [("wl-1", tuple(sorted(COUNTRIES)))]
 
 
 @pytest.mark.parametrize(("patience_ms", "goes"), [(600_000, False), (10_000, True)])

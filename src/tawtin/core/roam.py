@@ -18,7 +18,7 @@ from tawtin.core import meter
 from tawtin.core.decide import Decision
 from tawtin.core.explain import explain
 from tawtin.core.feasible import DemandClass, Option
-from tawtin.core.queues import Parked
+from tawtin.core.queues import Key, Parked
 from tawtin.core.state import State
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
@@ -62,7 +62,7 @@ def asks(
         return []
     found: list[Ask] = []
     roomy: dict[DemandClass, bool] = {}
-    for looked, workload in enumerate(_candidates(state)):
+    for looked, workload in enumerate(_candidates(state, now_ms)):
         if looked >= LOOKED_AT_MAX or len(found) >= most:
             break
         if workload.id in busy or not may_roam(workload):
@@ -222,14 +222,22 @@ def free_nodes(state: State) -> tuple[FreeNodes, ...]:
     )
 
 
-def _candidates(state: State) -> Iterator[Workload]:
-    """Those that may not be here, then those in line, by priority, then age."""
+def _candidates(state: State, now_ms: int) -> Iterator[Workload]:
+    """Those that may not be here, then those in line, by priority, then age.
+
+    One whose pause is over gets into line with the next event only, which may not come for long; it is one of them.
+    """
     for workload_id in sorted(state.queues.parked):
         if state.queues.parked[workload_id] is Parked.UNLAWFUL:
             yield state.workloads[workload_id]
-    for priority in sorted(state.queues.by_priority, reverse=True):
-        lines = [line for groups in state.queues.by_priority[priority].values() for line in groups.values()]
-        heads = sorted(key for line in lines for key in line[:LOOKED_AT_MAX])
+    rested: dict[int, list[Key]] = {}
+    for workload_id in state.queues.due(now_ms)[:LOOKED_AT_MAX]:
+        workload = state.workloads[workload_id]
+        rested.setdefault(workload.spec.priority, []).append((workload.submitted_ms, workload_id))
+    for priority in sorted({*state.queues.by_priority, *rested}, reverse=True):
+        tenants = state.queues.by_priority.get(priority, {})
+        lines = [line for groups in tenants.values() for line in groups.values()]
+        heads = sorted(key for line in (*lines, rested.get(priority, [])) for key in line[:LOOKED_AT_MAX])
         for _, workload_id in heads[:LOOKED_AT_MAX]:
             yield state.workloads[workload_id]
 
