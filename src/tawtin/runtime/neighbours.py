@@ -1,7 +1,8 @@
 """A live factory's way to its peers: what is sent waits here for its turn, and may be lost; what matters is said again.
 
-One task for each peer posts what has gathered, several at a time. A peer that does not answer is left alone for
-a moment, and everything that was meant for it meanwhile is dropped: the handshake repeats itself until it is heard.
+One task for each peer posts what has gathered, many messages in a request, a few requests at a time. A peer that does
+not answer is left alone for a moment, and everything that was meant for it meanwhile is dropped: the handshake repeats
+itself until it is heard.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tawtin.neighbours")
 BATCH_MAX: Final = 64
+POSTS_MAX: Final = 3
+"""So many requests to a peer are under way at a time: each waits a round trip for its answer."""
 ROUND_TRIPS: Final = 8
 """So many of the last are looked at for the latency of a peer."""
 WAITING_MAX: Final = 10_000
@@ -157,35 +160,55 @@ class Neighbours:
         await self.transport.close()
 
     async def _serve(self, name: str) -> None:
+        """Post to one peer: what is new does not wait for the answer to what was said before it."""
         pause_s = PAUSE_S
         event = self._event(name)
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), 60)
-            event.clear()
-            peer = self.factory.state.peers.get(name)
-            if peer is None or peer.state in (PeerState.REVOKED, PeerState.LEFT, PeerState.INVITED):
-                self._waiting[name].clear()
-                continue
-            waiting = self._waiting[name]
-            batch = tuple(waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX)))
-            sent_ms = self.factory.clock.monotonic_ms()
-            try:
-                await self.transport.post(peer, batch, self._offer(peer))
-            except TransportError as error:
-                log.info("`%s` is not reached: %s", name, error)
-                waiting.clear()
-                heard = self._heard.setdefault(name, asyncio.Event())
-                heard.clear()
+        under_way: set[asyncio.Task[bool]] = set()
+        try:
+            while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(heard.wait(), pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S_MAX)
-            else:
-                took_ms = self.factory.clock.monotonic_ms() - sent_ms
-                self._round_trips_ms.setdefault(name, deque(maxlen=ROUND_TRIPS)).append(took_ms)
-                pause_s = PAUSE_S
+                    await asyncio.wait_for(event.wait(), 60)
+                event.clear()
+                peer, waiting = self.factory.state.peers.get(name), self._waiting[name]
+                if peer is None or peer.state in (PeerState.REVOKED, PeerState.LEFT, PeerState.INVITED):
+                    waiting.clear()
+                    continue
+                if waiting or not under_way:  # an offer alone can wait
+                    batch = tuple(waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX)))
+                    under_way.add(asyncio.create_task(self._say(peer, batch, event)))
+                full = len(under_way) == POSTS_MAX
+                answered, under_way = await asyncio.wait(
+                    under_way, timeout=None if full else 0, return_when=asyncio.FIRST_COMPLETED
+                )
+                if any(not task.result() for task in answered):
+                    waiting.clear()
+                    heard = self._heard.setdefault(name, asyncio.Event())
+                    heard.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(heard.wait(), pause_s)
+                    pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                elif answered:
+                    pause_s = PAUSE_S
                 if waiting:
                     event.set()
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _say(self, peer: Peer, batch: tuple[Message, ...], answered: asyncio.Event) -> bool:
+        """Post one request; whether it was taken in. `answered` is set when it is known."""
+        sent_ms = self.factory.clock.monotonic_ms()
+        try:
+            await self.transport.post(peer, batch, self._offer(peer))
+        except TransportError as error:
+            log.info("`%s` is not reached: %s", peer.name, error)
+            return False
+        else:
+            took_ms = self.factory.clock.monotonic_ms() - sent_ms
+            self._round_trips_ms.setdefault(peer.name, deque(maxlen=ROUND_TRIPS)).append(took_ms)
+            return True
+        finally:
+            answered.set()
 
     def _event(self, name: str) -> asyncio.Event:
         return self._wake.setdefault(name, asyncio.Event())
