@@ -1,7 +1,7 @@
 """tawtin under a schedule: the state machines that run in production, in virtual time.
 
-Machines, journals and the lives of control planes are those of `tawtin.runtime.simulate`. What is here is a driver that goes
-from one moment at which something is due to the next, and hooks that write down what machines and journals did.
+Machines, journals and the lives of control planes are those of `tawtin.runtime.simulate`. What is here is a driver that
+goes from one moment at which something is due to the next, and hooks that write down what machines and journals did.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tawtin.model.resources import Demand, Node, Shape
 from tawtin.model.roaming import Peer, Terms
 from tawtin.model.workload import OnPartition, Outcome, Workload, WorkloadSpec
 from tawtin.ports import Query
+from tawtin.runtime.live import LiveSettings
 from tawtin.runtime.rows import decode
 from tawtin.runtime.simulate.clients import Request
 from tawtin.runtime.simulate.host import Program
@@ -35,11 +36,12 @@ from tawtin.runtime.simulate.network.site import TENANT, SimSite
 if TYPE_CHECKING:
     from tawtin.model.workload import Run as HomeRun
     from tawtin.ports import Batch
+    from tawtin.runtime.factory import Factory
     from tawtin.runtime.simulate.host import Process
     from tawtin.runtime.simulate.network.post import Letter
 
 TICK_MS: Final = 20_000
-"""A site that waits for nothing is looked at this often while it has work; one that has none, not at all."""
+"""A site where something waits is looked at this often; live factories do it every second."""
 DRIFT_PPM: Final = 200
 """Clocks go wrong by at most this; leases allow for fifty times as much."""
 NEVER: Final = 1 << 60
@@ -73,6 +75,9 @@ class Site(SimSite):
             for number in range(NODES)
         ]
 
+    def _make(self, *given: Any, **more: Any) -> Factory:  # noqa: ANN401 - the parts of a Factory
+        return super()._make(*given, **{**more, "meter_ms": LiveSettings().meter_ms})
+
     def peer(self) -> Peer:
         """How others know it."""
         return replace(super().peer(), terms=self.terms)
@@ -91,10 +96,10 @@ class Site(SimSite):
         at += [each.at_ms for key, each in again.items() if key not in away or key not in asking._known]
         at += [held.renew_at_ms for held in lending._held.values() if held.renew_at_ms]
         at += [held.reservation.until_ms for held in lending._held.values() if held.reservation is not None]
-        busy = bool(state.workloads or state.guests)
+        waits = len(state.workloads) > len(state.runs)
         past = self.clock.monotonic_ms()  # what is due now was done, or is waited for by nobody
         soonest = min((self.clock.true_at(each) for each in at if each > past), default=NEVER)
-        return min(soonest, self.clock.true_ms + TICK_MS) if busy else soonest
+        return min(soonest, self.clock.true_ms + TICK_MS) if waits else soonest
 
 
 class Driver:
