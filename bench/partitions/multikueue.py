@@ -16,9 +16,9 @@ Read in Kueue at ff69552 (2026-08-22):
 
 Left open, and how it is read here: a broken connection is noticed after 45 s, the default of Kubernetes clients (an
 HTTP/2 ping after 30 s of silence, 15 s for its answer). The documentation calls the end "total loss of all
-running/admitted workloads", and says nothing about the Jobs that go on in the worker, so they go on. Manager quota never
-limits. A manager may not be its own worker, so the worker at its own site is taken as a cluster of its own. A site that
-burned down takes its manager along; copies that workers hold for it without a Job are deleted by a person.
+running/admitted workloads", and says nothing about the Jobs that go on in the worker, so they go on. Manager quota
+never limits. A manager may not be its own worker, so the worker at its own site is taken as a cluster of its own. A
+site that burned down takes its manager along; copies that workers hold for it without a Job are deleted by a person.
 """
 
 from __future__ import annotations

@@ -336,7 +336,8 @@ class Driver:
     def _books(self) -> None:
         """What the journals say in the end: the receipts of visited sites, and what homes have billed and refused."""
         for site in self.sites.values():
-            for body in site.journal.list(Query(kind="guest", limit=1_000_000)):
+            guests = [] if site.name in self.gone else site.journal.list(Query(kind="guest", limit=1_000_000))
+            for body in guests:
                 guest = decode("guest", body)
                 found: Workload = decode("workload", site.journal.get("workload", guest.local) or b"")
                 if guest.receipt is not None and guest.countersignature:
@@ -344,7 +345,7 @@ class Driver:
             for body in site.journal.list(Query(kind="run", limit=1_000_000)):
                 run: HomeRun = decode("run", body)
                 roam = run.roam
-                if roam is None or roam.receipt is None:
+                if roam is None or roam.receipt is None or run.factory in self.gone:
                     continue
                 mark = self.mark_of[run.workload][1]
                 usage_ms = roam.receipt.receipt.usage.gpu_ms

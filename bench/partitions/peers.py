@@ -98,9 +98,9 @@ class World:
 
     def books(self) -> None:
         """Fill in what the sites' accounting says in the end."""
+        home = {job.name: job.home for job in self.schedule.jobs}
         for run in self.ledger.runs:
-            home = next(job.home for job in self.schedule.jobs if job.name == run.job)
-            if run.site != home:
+            if run.site not in {home[run.job], *self.gone}:
                 self.ledger.claimed[run.job] += run.gpu_ms()
                 self.ledger.owed[run.job] += run.gpu_ms() if run.counted else 0
 

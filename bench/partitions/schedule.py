@@ -22,7 +22,7 @@ GPUS: Final = 8
 """Of each node."""
 LOADS: Final = (1.6, 1.2, 0.6, 0.4, 0.3)
 """GPU time that is asked for at each site, over what it has: two have too much, the others have room."""
-SIZES: Final = (1, 1, 2, 2, 4, 8)
+SIZES: Final = (2, 2, 4, 4, 8, 8)
 WORK_MS: Final = (5 * MINUTE, 6 * HOUR)
 LOST_AFTER_MS: Final = 12 * HOUR
 """So long after a site burned down a person says that it will not come back."""

@@ -15,9 +15,9 @@ Read in Slurm at 284c3b9 (2026-08-20):
 * A cluster is removed by a person. Jobs that run elsewhere go on; the origin's record of a job that ran there is
   cancelled (`_cleanup_removed_cluster_jobs`), as are pending siblings of jobs that were submitted there.
 
-Left open, and how it is read here: SlurmDBD is at Cape Town, which is never the site that burns down. A broken connection
-is noticed after 10 s, the default `MessageTimeout`, and is back 10 s after the link is. The person who removes the
-cluster submits its cancelled jobs again in the same moment. Whether the origin is cut off or dead cannot be seen, so
+Left open, and how it is read here: SlurmDBD is at Cape Town, which is never the site that burns down. A broken
+connection is noticed after 10 s, the default `MessageTimeout`, and is back 10 s after the link is. The person who
+removes the cluster submits its cancelled jobs again in the same moment. Whether the origin is cut off or dead cannot be seen, so
 that the rule for a dead one applies to both.
 """
 
@@ -244,9 +244,7 @@ class Federation(World):
                 mine.lock = ""
                 self._copy(fed, site)  # what was submitted through the cut: its message was queued
             return
-        if fed.done:
-            self._revoke(fed, site)
-        elif mine.lock not in {"", site}:
+        if fed.done or mine.lock not in {"", site}:
             self._revoke(fed, site)
         elif theirs.state == "completed":
             self._complete(fed, site)
