@@ -167,7 +167,10 @@ class MultiKueue(World):
             if seat is not None and not seat.over and seat.run is None and work.copies.get(copy.site) is copy:
                 self.start(seat)
 
-        self.after(rtt_ms(home, copy.site), lambda: self.tell(home, copy.site, there) and None)
+        def after_the_others() -> None:
+            self.tell(home, copy.site, there)
+
+        self.after(rtt_ms(home, copy.site), after_the_others)
 
     def _may_be_lost(self, work: Work) -> None:
         """The admitting worker is not seen: wait for `workerLostTimeout` from the loss, then queue it again."""

@@ -164,7 +164,9 @@ class Driver:
         times = [*self._wake.values(), NEVER if letter_ms is None else letter_ms]
         if self._agenda:
             times.append(self._agenda[0][0])
-        self.time.ms = max(self.time.ms, min(*times, max(self.time.ms, self.schedule.end_ms)))
+        end_ms = self.schedule.end_ms
+        times.append(end_ms if self.time.ms < end_ms else end_ms + REST_MS_MAX)
+        self.time.ms = max(self.time.ms, min(times))
         now = self.time.ms
         touched = {name for name, at_ms in self._wake.items() if at_ms <= now}
         for name in touched:

@@ -17,8 +17,8 @@ Read in Slurm at 284c3b9 (2026-08-20):
 
 Left open, and how it is read here: SlurmDBD is at Cape Town, which is never the site that burns down. A broken
 connection is noticed after 10 s, the default `MessageTimeout`, and is back 10 s after the link is. The person who
-removes the cluster submits its cancelled jobs again in the same moment. Whether the origin is cut off or dead cannot be seen, so
-that the rule for a dead one applies to both.
+removes the cluster submits its cancelled jobs again in the same moment. Whether the origin is cut off or dead cannot
+be seen, so that the rule for a dead one applies to both.
 """
 
 from __future__ import annotations
