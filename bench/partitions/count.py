@@ -9,8 +9,8 @@ Jobs whose home burned down are in none of them but the one that says so: who wo
   less what its home has on record as owed, without its sign. A site that burned down asks for nothing.
 * standing still: from the end of a run that does not count to the next beginning, and from the end of the one that
   counts until home takes its result.
-* to recover: a job is wrong while it has two runs, a run that its home does not know of, or an end that its home has
-  not heard of. After a cut is mended, the time until the last job that ran across it is no longer wrong.
+* to recover: a job is wrong while it has two runs, a run that its home does not know of, or an end from which its home
+  has taken no result, whoever's. After a cut is mended, the time until no job that ran across it is wrong.
 """
 
 from __future__ import annotations

@@ -144,8 +144,10 @@ class Federation(World):
         return False
 
     def _grant(self, fed: FedJob, asked: str, site: str) -> bool:
-        """`fed_mgr_job_lock_set` at one cluster."""
+        """`fed_mgr_job_lock_set` at one cluster; a sibling that was revoked is purged there, and says no."""
         there = fed.at.get(asked)
+        if there is not None and asked != fed.job.home and there.state != "pending":
+            return False
         if there is None or there.lock not in {"", site} or (asked == fed.job.home and fed.done):
             return False
         there.lock = site
