@@ -85,20 +85,11 @@ class Site(SimSite):
     def next_ms(self) -> int:
         """When a timer of this life is due next, in true time."""
         plane = self.plane
-        if plane is None or plane.factory.roaming is None:
+        if plane is None:
             return self.back_ms
-        state, roaming = plane.factory.state, plane.factory.roaming
-        asking, lending = roaming.asking, roaming.lending
-        at = [each.until_ms for each in asking.rounds.values()]
-        at += asking._waits.values()
-        away = {run.id for run in state.runs.values() if run.roam is not None}
-        again = asking.post._again
-        at += [each.at_ms for key, each in again.items() if key not in away or key not in asking._known]
-        at += [held.renew_at_ms for held in lending._held.values() if held.renew_at_ms]
-        at += [held.reservation.until_ms for held in lending._held.values() if held.reservation is not None]
+        state, due_ms = plane.factory.state, plane.factory.next_due_ms()
+        soonest = self.clock.true_at(due_ms) if due_ms is not None else NEVER
         waits = len(state.workloads) > len(state.runs)
-        past = self.clock.monotonic_ms()  # what is due now was done, or is waited for by nobody
-        soonest = min((self.clock.true_at(each) for each in at if each > past), default=NEVER)
         return min(soonest, self.clock.true_ms + TICK_MS) if waits else soonest
 
 
@@ -203,16 +194,8 @@ class Driver:
 
     def _settle(self, site: Site) -> None:
         self._gossip(site)
-        plane = site.plane
-        while plane is not None:
-            plane.hear()
-            plane.decide()
-            plane.take()
-            plane.commit()
-            while plane.effects:
-                plane.tell()
-            if plane.quiet and not plane.factory.moved:
-                return
+        while site.plane is not None and not site.plane.settle():
+            pass
 
     def _gossip(self, site: Site) -> None:
         """Offers, which come every two seconds in reality and count for a minute; here they are as of now."""

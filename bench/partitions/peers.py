@@ -6,6 +6,7 @@ come, first served with backfill; and every message takes half a round trip unle
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -38,7 +39,7 @@ class Machines:
     """By job."""
 
 
-class World:
+class World(ABC):
     """Five sites under a schedule; a peer's model derives from it."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -55,24 +56,27 @@ class World:
 
     # --- what a model says --------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def submitted(self, job: Job) -> None:
         """Somebody submits a job at its home, which is up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def changed(self, one: str, other: str) -> None:
         """Whether two sites reach each other has changed."""
 
+    @abstractmethod
     def back(self, site: str) -> None:
         """A control plane is up again."""
 
+    @abstractmethod
     def ended(self, seat: Seat) -> None:
         """A program came to its end by itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def room(self, site: str) -> None:
         """GPUs of a site are free."""
-        raise NotImplementedError
 
+    @abstractmethod
     def declared_lost(self, site: str) -> None:
         """A person says that a site which burned down will not come back."""
 

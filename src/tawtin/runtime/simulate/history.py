@@ -305,17 +305,8 @@ class Driver:
 
     def _settle(self) -> None:
         """Turns of the loop until nothing is staged."""
-        plane = self.world.alive()
-        for _ in range(20):
-            plane.hear()
-            plane.decide()
-            plane.take()
-            plane.commit()
-            while plane.effects:
-                plane.tell()
-            if plane.quiet and not plane.factory.moved:
-                return
-        raise Violation(Invariant.LOSS, "the loop does not settle")
+        if not self.world.alive().settle():
+            raise Violation(Invariant.LOSS, "the loop does not settle")
 
     def _cancel_hopeless(self) -> None:
         """A person cancels what the site can never run; the prediction is not the factory's."""

@@ -7,7 +7,7 @@ of its own, so that a world can let others act, or let the process die, between 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from tawtin.runtime.simulate.clients import Request
     from tawtin.runtime.simulate.words import SimClock, SimEntropy
 
-METER_MS = 5_000
+METER_MS: Final = 5_000
+TURNS_MAX: Final = 20
+"""A loop that is not done by then does not settle."""
 
 
 class Plane:
@@ -140,6 +142,19 @@ class Plane:
                 self.effects.popleft()()
             except EngineDown:
                 return
+
+    def settle(self) -> bool:
+        """Turn the loop until nothing is staged; False if it does not come to an end."""
+        for _ in range(TURNS_MAX):
+            self.hear()
+            self.decide()
+            self.take()
+            self.commit()
+            while self.effects:
+                self.tell()
+            if self.quiet and not self.factory.moved:
+                return True
+        return False
 
     def _take_back(self, error: JournalError) -> None:
         self._load()

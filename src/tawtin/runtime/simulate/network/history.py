@@ -431,18 +431,8 @@ class Driver:
 
     def _settle(self, site: SimSite) -> None:
         self._gossip(site)
-        for _ in range(20):
-            plane = site.plane
-            if plane is None:
-                return
-            plane.hear()
-            plane.decide()
-            plane.take()
-            plane.commit()
-            while plane.effects:
-                plane.tell()
-            if plane.quiet and not plane.factory.moved:
-                return
+        if site.plane is not None:
+            site.plane.settle()
 
     def _gossip(self, site: SimSite) -> bool:
         """Tell a factory what the others have free. Whether that is news."""
