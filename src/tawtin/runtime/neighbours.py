@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from tawtin.core.hours import left_ms
+from tawtin.core import hours
 from tawtin.core.roam import free_nodes
 from tawtin.model.roaming import Offer, PeerState
 from tawtin.ports import TransportError
@@ -223,7 +223,7 @@ class Neighbours:
             country=site.country,
             seq=self._offer_seq,
             made_ms=self.factory.now_ms(),
-            free=free_nodes(self.factory.state) if left_ms(lends.hours, self.factory.now_ms()) != 0 else (),
+            free=free_nodes(self.factory.state) if hours.is_open(lends.hours, self.factory.now_ms()) else (),
             currency=site.currency if own else lends.currency,
             minor_per_gpu_hour=site.minor_per_gpu_hour if own else lends.minor_per_gpu_hour,
             minor_per_cpu_hour=site.minor_per_cpu_hour if own else lends.minor_per_cpu_hour,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from tawtin.core import hours
 from tawtin.core.decide import Promise, decide
 from tawtin.core.guests import unsound
 from tawtin.core.handshake import timing, visited
 from tawtin.core.handshake.move import Move
 from tawtin.core.handshake.visited import Held, Reservation, Visited
-from tawtin.core.hours import left_ms
 from tawtin.core.seats import lowest
 from tawtin.model.events import Event, GuestPut, RunEnded, StopOrdered
 from tawtin.model.ids import run_id
@@ -153,9 +153,9 @@ class Lending:
             return wrong
         if tenant_of(peer.name) not in state.tenants:
             return "nothing is lent to you"
-        left = left_ms(peer.lends.hours, self.post.factory.now_ms())
-        if left is not None and (spec.max_duration_ms is None or spec.max_duration_ms > left):
-            return _too_long(peer.lends.hours, left)
+        late = hours.refusal(peer.lends.hours, spec.max_duration_ms, self.post.factory.now_ms())
+        if late:
+            return late
         if spec.network and not state.tenants[tenant_of(peer.name)].network:
             return f"{Refusal.NETWORK_NOT_ALLOWED.value}: the network is not lent to you"
         models = {option.gpu_model or "*" for option in spec.demand.options if option.gpus}
@@ -325,12 +325,6 @@ class Lending:
         return Rate(
             currency=lends.currency, minor_per_gpu_hour=per_gpu, minor_per_cpu_hour=lends.minor_per_cpu_hour
         )
-
-
-def _too_long(hours: str, left: int) -> str:
-    begin, _, end = hours.partition("-")
-    lent = f"NotNow: lent to you from {begin} to {end} UTC"
-    return f"{lent}, of which {left // 1000} s are left; say `max_duration`" if left else lent
 
 
 def tenant_of(peer: str) -> str:
