@@ -58,7 +58,23 @@ class TransportError(Exception):
     """A peer did not say that it has what was sent; it may have it all the same."""
 
 
-class Transport(Protocol):
+class Pieces(Protocol):
+    """The way to files that peers have."""
+
+    async def piece(self, peer: Peer, ask: FileAsk) -> Piece:
+        """A piece of a file that is at a peer. Raises TransportError."""
+        ...
+
+
+class Strangers(Protocol):
+    """The way to factories that are no peers yet."""
+
+    async def introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
+        """Say something to the factory at an address; its answer and the proof of it. Raises TransportError."""
+        ...
+
+
+class Transport(Pieces, Strangers, Protocol):
     """The way to peers."""
 
     async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
@@ -67,14 +83,6 @@ class Transport(Protocol):
 
     async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:
         """A piece of a log that is at a peer. Raises TransportError."""
-        ...
-
-    async def piece(self, peer: Peer, ask: FileAsk) -> Piece:
-        """A piece of a file that is at a peer. Raises TransportError."""
-        ...
-
-    async def introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
-        """Say something to a factory that is no peer yet; its answer and the proof of it. Raises TransportError."""
         ...
 
     async def close(self) -> None:

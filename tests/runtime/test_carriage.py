@@ -24,8 +24,6 @@ from tawtin.store.incoming import LocalIncoming
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tawtin.model.roaming import LogAsk, Message, Offer
-    from tawtin.model.views import LogChunk
 
 NAIROBI = Peer(name="Nairobi")
 
@@ -44,18 +42,6 @@ class Way:
         assert peer is NAIROBI
         self.asked.append(ask)
         return self.spoil(ask, await self.giver.give(ask, self.artifacts))
-
-    async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
-        raise NotImplementedError
-
-    async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:
-        raise NotImplementedError
-
-    async def introduce(self, address: str, body: bytes, proof: str) -> tuple[bytes, str]:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
 
 
 class Ends:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tawtin.model.artifact import Manifest
     from tawtin.model.roaming import Peer
     from tawtin.model.workload import WorkloadSpec
-    from tawtin.ports import Blobs, Incoming, Transport
+    from tawtin.ports import Blobs, Incoming, Pieces
 
 log = logging.getLogger("tawtin.carriage")
 PIECE_BYTES: Final = 1 << 19
@@ -62,7 +62,7 @@ class Carriage:
     """Both ends of transfers."""
 
     def __init__(
-        self, *, blobs: Blobs, incoming: Incoming, transport: Transport, bytes_max: int = 1 << 40
+        self, *, blobs: Blobs, incoming: Incoming, transport: Pieces, bytes_max: int = 1 << 40
     ) -> None:
         """`bytes_max` is the most that one artifact of a peer may have."""
         self.blobs = blobs
