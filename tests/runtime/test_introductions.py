@@ -85,7 +85,7 @@ class Two:
 
     def invite(self) -> str:
         wanted = InvitationNew(
-            address="https://lagos.example", lends=Lends(gpus={"H100": 2}), terms=Terms(lease_ms=30_000)
+            address="https://lagos.example", lends=Lends(gpus={"H100": 2}), terms=Terms(lease_ms=40_000)
         )
         return self.host.invite(ADMIN, wanted)[0]
 
@@ -114,7 +114,7 @@ def test_both_are_peers_once_each_has_heard_the_others_digits(two: Two):
     assert (at_lagos.key, at_cairo.key) == (two.keys[1].key, two.keys[0].key)
     assert at_lagos.state is at_cairo.state is PeerState.ACTIVE
     assert (at_lagos.country, at_lagos.address) == ("EG", "https://cairo.example")
-    assert at_lagos.terms == at_cairo.terms == Terms(lease_ms=30_000)
+    assert at_lagos.terms == at_cairo.terms == Terms(lease_ms=40_000)
     assert at_lagos.lends.gpus == {"H100": 2}
     assert at_cairo.lends == Lends()
     assert not two.host.under_way(ADMIN)
@@ -152,6 +152,23 @@ def test_somebody_in_between_who_knows_the_secret_cannot_give_both_the_same_digi
             two.confirm(side, name, heard)
     assert not two.lagos.put
     assert not two.cairo.put
+
+
+def test_terms_under_which_nothing_could_run_are_refused_on_both_sides(two: Two):
+    for wrong in (Terms(lease_ms=10_000), Terms(stop_ms=60_000), Terms(renew_ms=1), Terms(ttl_ms=0)):
+        with pytest.raises(Invalid, match="`terms`"):
+            two.host.invite(ADMIN, InvitationNew(address="https://lagos.example", terms=wrong))
+    invitation = two.invite()
+    secret = intro.read_invitation(invitation).secret
+
+    def worse(body: bytes, proof: str, on: Callable[[bytes, str], tuple[bytes, str]]) -> tuple[bytes, str]:
+        said = msgspec.json.decode(on(body, proof)[0], type=Joined)
+        answer = msgspec.json.encode(msgspec.structs.replace(said, terms=Terms(renew_ms=0)))
+        return answer, intro.prove(secret, proof, answer)
+
+    two.way.meddle = worse
+    with pytest.raises(Conflict, match="nothing can run"):
+        two.join(invitation)
 
 
 def test_who_does_not_know_the_secret_gets_and_gives_nothing(two: Two):

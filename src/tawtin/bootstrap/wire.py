@@ -147,17 +147,16 @@ async def start_service(settings: Settings) -> Service:
 
 def _door(service: Service) -> Door | None:
     """Where peers come in."""
-    if service.neighbours is None or not isinstance(service.neighbours.signer, Identity):
-        return None
-    if service.introductions is None:
+    introductions = service.introductions
+    if introductions is None or not isinstance(introductions.signer, Identity):
         return None
 
     def key_of(name: str) -> str:
         peer = service.state.peers.get(name)
         return peer.key if peer is not None and peer.state in LIVING else ""
 
-    inbox = Inbox(service.site.name, service.neighbours.signer, key_of, int(time.time()))
-    return Door(service, inbox, service.introductions)
+    inbox = Inbox(service.site.name, introductions.signer, key_of, int(time.time()))
+    return Door(service, inbox, introductions)
 
 
 async def run_factory(

@@ -56,18 +56,16 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     change.set_defaults(call=peer_set)
     invite = parser.sub(actions, "invite", "make an invitation for the operator of another factory")
     parser.example(invite, "tawtin peer invite --address https://casablanca.example:8470 --lend H100:4")
-    invite.add_argument("--address", default="", help="where it finds us (default: where you find us)")
     invite.add_argument(
         "--valid", type=int, default=60, metavar="MINUTES", help="for so long (default: 60, at most 1440)"
     )
-    _lending(invite)
-    invite.set_defaults(call=peer_invite)
     join = parser.sub(actions, "join", "take up the invitation of another factory")
     parser.example(join, "tawtin peer join tawtin-invitation-... --address https://nairobi.example:8470")
     join.add_argument("invitation", help="what its operator sent you")
-    join.add_argument("--address", default="", help="where it finds us (default: where you find us)")
-    _lending(join)
-    join.set_defaults(call=peer_join)
+    for action, call in ((invite, peer_invite), (join, peer_join)):
+        action.add_argument("--address", default="", help="where it finds us (default: where you find us)")
+        _lending(action)
+        action.set_defaults(call=call)
     pending = parser.sub(actions, "invitations", "list the invitations that are under way")
     parser.example(pending, "tawtin peer invitations")
     pending.add_argument("--withdraw", metavar="ID", help="let this one be void first")
@@ -263,6 +261,8 @@ def _tell(found: Introduction) -> None:
         print(f"{found.id}: nobody has taken it up; it is valid until {until}")
         return
     print(f"{found.party.name} ({found.party.country}) at {output.clean(found.party.address)}, until {until}")
+    lease_s, stop_s = found.terms.lease_ms / 1000, found.terms.stop_ms / 1000
+    print(f"  leases of {lease_s:g} s, of which ending a run takes {stop_s:g} s at most")
     print(f"  read to its operator, by voice:   {found.say}")
     print(f"  and enter what you hear:          tawtin peer confirm {shlex.quote(found.party.name)} DIGITS")
 

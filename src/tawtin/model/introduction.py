@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from tawtin.model.base import Record
-from tawtin.model.roaming import VERSION, Digest, Link, Terms, Words
+from tawtin.model.roaming import VERSION, Digest, Terms, Words
 from tawtin.model.site import FactoryName
 
 Secret = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
@@ -77,4 +77,5 @@ class Introduction(Record, frozen=True, kw_only=True):
     say: str = ""
     """Six digits for us to read to the other operator; empty while they are not known."""
     ends_ms: int
-    link: Link = Link()
+    terms: Terms = Terms()
+    """Of leases, for both sides; those of who invited, once they are known."""

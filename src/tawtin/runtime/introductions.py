@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from tawtin.core.handshake.timing import unsound
 from tawtin.model.introduction import Introduction, Invitation, Join, Joined, Party, Reveal, Revealed
 from tawtin.model.roaming import Lends, Link, Peer, PeerState, Terms
 from tawtin.model.tenant import Scope
@@ -21,7 +22,7 @@ from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from tawtin.model.requests import InvitationNew, JoinNew
-    from tawtin.ports import Signer, Transport
+    from tawtin.ports import Signer, Strangers
     from tawtin.runtime.actor import Actor
     from tawtin.runtime.service import Service
 
@@ -55,7 +56,7 @@ class Pending:
 class Introductions:
     """What one factory has under way."""
 
-    def __init__(self, service: Service, signer: Signer, transport: Transport) -> None:
+    def __init__(self, service: Service, signer: Signer, transport: Strangers) -> None:
         self.service = service
         self.signer = signer
         self.transport = transport
@@ -69,6 +70,9 @@ class Introductions:
         actor.need(Scope.ADMIN)
         self._room()
         _reachable(wanted.address)
+        wrong = unsound(wanted.terms)
+        if wrong:
+            raise Invalid(f"`terms`: {wrong}")
         clock, secret = self.service.clock, self._draw()
         invitation = Invitation(
             factory=self.service.site.name,
@@ -233,7 +237,6 @@ class Introductions:
 
     async def _introduce(self, name: str, pending: Pending) -> None:
         """Say both things, as far as they are not said yet."""
-        secret = pending.invitation.secret
         joined = await self._ask(pending, pending.join)
         try:
             said = msgspec.json.decode(joined, type=Joined)
@@ -245,13 +248,14 @@ class Introductions:
             raise Unavailable(f"`{pending.invitation.factory}` gave a key that is none")
         if said.party.name != pending.invitation.factory:
             raise Conflict(f"`{said.party.name}` answered where `{pending.invitation.factory}` invited us")
+        wrong = unsound(said.terms)
+        if wrong:
+            raise Conflict(f"`{said.party.name}` wants terms under which nothing can run: {wrong}")
         if pending.joined and pending.joined != joined:
             del self._pending[name]
             raise Conflict(f"`{said.party.name}` gave another answer than before: ask for another invitation")
         pending.joined, pending.party, pending.terms = joined, said.party, said.terms
-        await self._ask(
-            pending, msgspec.json.encode(Reveal(invitation=intro.named(secret), nonce=pending.nonce))
-        )
+        await self._ask(pending, msgspec.json.encode(Reveal(invitation=name, nonce=pending.nonce)))
         pending.hear, pending.say = intro.digits(pending.join, joined, pending.nonce)
 
     async def _ask(self, pending: Pending, body: bytes) -> bytes:
@@ -312,5 +316,5 @@ def _view(name: str, pending: Pending) -> Introduction:
         party=pending.party,
         say=intro.grouped(pending.say),
         ends_ms=pending.invitation.ends_ms,
-        link=pending.link,
+        terms=pending.terms,
     )

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tawtin.core.handshake.timing import unsound
 from tawtin.core.localisation import rates
 from tawtin.model.artifact import Artifact, FileEntry, Manifest, encode_manifest, manifest_id
 from tawtin.model.events import (
@@ -144,6 +145,10 @@ class Service(Workloads):
         self.check()
         if peer.name == self.site.name:
             msg = f"`{peer.name}` is this factory: peers need other names"
+            raise Invalid(msg)
+        wrong = unsound(peer.terms)
+        if wrong:
+            msg = f"`terms`: {wrong}"
             raise Invalid(msg)
         known = self.state.peers.get(peer.name)
         put = msgspec.structs.replace(

@@ -6,9 +6,25 @@ at which it grants, and rounds up. As a grant comes after its request was sent, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tawtin.model.roaming import Terms
 
 MILLION: Final = 1_000_000
+SHORTEST_MS: Final = 1_000
+"""Signs of life come no faster, and a reservation that was made has to be heard of."""
+
+
+def unsound(terms: Terms) -> str:
+    """Why nothing can run under these terms; empty if it can."""
+    if 4 * terms.ttl_ms > terms.lease_ms:
+        return "a reservation is held for more than a quarter of a lease"
+    if terms.stop_ms >= terms.lease_ms:
+        return "a lease is over before a run under it could be ended"
+    if min(terms.renew_ms, terms.ttl_ms) < SHORTEST_MS:
+        return f"less than {SHORTEST_MS} ms between signs of life, or to take up a reservation"
+    return ""
 
 
 def wait_ms(lease_ms: int, *, home_ppm: int, visited_ppm: int) -> int:
