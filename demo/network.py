@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ class Network:
         for name, command in starting:
             if command.wait(60) != 0:
                 raise DemoError(f"{name} did not start: {command.lines}")
-        us = {name: site.ask("peer", "me") for name, site in self.sites.items()}
+        us = self.ask("peer", "me")
         for here in PLACES:
             adding = [
                 self._introduce(here, there, us[there.name]["key"]) for there in PLACES if there != here
@@ -58,6 +59,12 @@ class Network:
             "--price", f"*:{there.minor_per_gpu_hour}", "--price-currency", there.currency, "--json", quiet=True,
         )  # fmt: skip
 
+    def ask(self, *words: str, want: tuple[int, ...] = (0,)) -> dict[str, Any]:
+        """Ask all five the same at one time."""
+        with ThreadPoolExecutor() as threads:
+            asked = {name: threads.submit(site.ask, *words, want=want) for name, site in self.sites.items()}
+            return {name: answer.result() for name, answer in asked.items()}
+
     def end(self) -> list[int]:
         """End everything; return the processes that are left."""
         for site in self.sites.values():
@@ -74,14 +81,14 @@ def meet(network: Network, claims: Claims) -> None:
     """Five factories from nothing."""
     say("five factories in five countries: own databases, own keys, nobody in the middle")
     network.start()
-    for name, site in network.sites.items():
-        up = site.address()
-        known = site.ask("peer", "list")["items"]
+    peers = {name: answer["items"] for name, answer in network.ask("peer", "list").items()}
+    for name, known in peers.items():
+        up = network.sites[name].address()
         print(
             f"   {name}: {up['url']}, process {up['pid']}, knows {', '.join(each['name'] for each in known)}"
         )
         claims.check(f"{name} knows", want=4, got=len(known), see=f"tawtin peer list  # at {name}")
-    keys = {each["key"] for site in network.sites.values() for each in site.ask("peer", "list")["items"]}
+    keys = {each["key"] for known in peers.values() for each in known}
     claims.check("different public keys", want=5, got=len(keys), see="tawtin peer list --json")
 
 
@@ -256,8 +263,9 @@ def add_up(network: Network, claims: Claims) -> None:
     )
     starts: dict[str, int] = {}
     decided = 0
-    for site in network.sites.values():
-        for view in site.ask("ps", "--all")["items"]:
+    for at, listed in network.ask("ps", "--all").items():
+        site = network.sites[at]
+        for view in listed["items"]:
             decided += 1
             name = view["workload"]["spec"]["name"]
             runs = site.ask("show", view["workload"]["id"])["runs"]
@@ -272,8 +280,7 @@ def add_up(network: Network, claims: Claims) -> None:
         see="tawtin ps --all  # at each",
     )
     print(f"   {decided} workloads are recorded in the five, {sum(starts.values())} runs were started")
-    for name, site in network.sites.items():
-        report = site.ask("doctor", str(site.folder), "--deep", want=(0, 1))
+    for name, report in network.ask("doctor", "--deep", want=(0, 1)).items():
         states = {check["name"]: check["state"] for check in report["checks"]}
         got = f"{states.get('merkle root')}, {states.get('state from events')}"
         claims.check(

@@ -49,10 +49,8 @@ def test_the_demonstration_ends_well_and_leaves_nothing_behind() -> None:
         timeout=550,
     )
     claims = {each["claim"]: each for each in json.loads(summary.read_text())}
-    missed = {name for name, each in claims.items() if not each["ok"]}
-    # How long it took says as much about the machine as about the story; whoever calls `make demo` is told.
-    assert missed <= {"the whole story took"}, done.stdout[-3000:]
-    assert done.returncode == bool(missed), done.stdout[-3000:] + done.stderr[-2000:]
+    assert [name for name, each in claims.items() if not each["ok"]] == [], done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert "accuracy over all folds, from the runs' logs" in claims
     assert claims["why it waits"]["got"] == "ExceedsCapacity"
     assert claims["processes left behind"]["got"] == "0"
