@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tawtin.model.roaming import Peer
 
 
+VALID_MINUTES_MAX = 1440
+
+
 def _configure(verb: argparse.ArgumentParser) -> None:
     parser.example(
         verb,
@@ -57,7 +60,11 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     invite = parser.sub(actions, "invite", "make an invitation for the operator of another factory")
     parser.example(invite, "tawtin peer invite --address https://casablanca.example:8470 --lend H100:4")
     invite.add_argument(
-        "--valid", type=int, default=60, metavar="MINUTES", help="for so long (default: 60, at most 1440)"
+        "--valid",
+        type=int,
+        default=60,
+        metavar="MINUTES",
+        help=f"for so long (default: 60, at most {VALID_MINUTES_MAX})",
     )
     join = parser.sub(actions, "join", "take up the invitation of another factory")
     parser.example(join, "tawtin peer join tawtin-invitation-... --address https://nairobi.example:8470")
@@ -200,6 +207,8 @@ def peer_invite(arguments: argparse.Namespace) -> int:
     """Invite."""
     from tawtin.model.requests import InvitationNew
 
+    if not 1 <= arguments.valid <= VALID_MINUTES_MAX:
+        raise exits.Fault(f"--valid: {arguments.valid} is not from 1 to {VALID_MINUTES_MAX} minutes")
     with session.connect(arguments) as client:
         wanted: dict[str, Any] = {
             "address": arguments.address or client.target.url,
