@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 RAW = ROOT / "bench-results"
 HELPERS = {"__init__", "__main__", "common", "live", "factories", "slurm"}
 """Modules that are no benchmark; Slurm's figures come with those of `jobs`."""
-LIMIT_S = 3600
+LIMIT_S = 1800
 TITLES = {
     "api": "Durable submissions through REST",
     "decide": "Deciding",

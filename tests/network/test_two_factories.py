@@ -206,9 +206,9 @@ def test_a_leased_run_that_is_cut_off_is_ended_there_before_it_starts_again(pair
     before = set(sleepers(nairobi))
     assert before
     os.kill(nairobi.pid(), signal.SIGKILL)
-    until(lambda: not before & set(sleepers(nairobi)), 30)
+    until(lambda: not before & set(sleepers(nairobi)), LEASE["lease_ms"] / 1000)
     assert status(casa, workload) == "running", "home waits until the lease is over by both clocks"
-    until(lambda: shown(casa, workload)["runs"][0]["roam"].get("close") == "expired", 60)
+    until(lambda: shown(casa, workload)["runs"][0]["roam"].get("close") == "expired", 40)
     nairobi.up()
     introduce(casa, nairobi)
     introduce(nairobi, casa)
