@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tawtin.core.guests import unsound
 from tawtin.model.resources import Demand
-from tawtin.model.workload import Checkpoint, Mount
+from tawtin.model.workload import Checkpoint, Data, Input, Mount
 from tests.core.building import spec
 
 SOUND = replace(spec(), envs={"NAME": "value"}, setup="true", checkpoint=Checkpoint())
@@ -22,6 +22,9 @@ def test_a_plain_spec_is_sound():
     [
         {"mounts": (Mount(path="/data", artifact="../etc"),)},
         {"workdir": "/etc"},
+        {"data": Data(datasets=("a",), inputs=(Input(artifact="../etc", name="a"),))},
+        {"data": Data(datasets=("a",) * 1_001)},
+        {"data": Data(inputs=(Input(artifact="sha256:" + "0" * 64),) * 1_001)},
         {"secrets": ("TOKEN",)},
         {"run": "true\0"},
         {"setup": "x" * (512 * 1024)},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tawtin.model.reasons import Cause
-from tawtin.model.workload import Mount, Outcome, Output
+from tawtin.model.workload import SANDBOX_DATASETS, Data, Mount, Outcome, Output
 from tests.engines.rig import GO, Rig
 
 pytestmark = pytest.mark.sandbox
@@ -50,6 +50,24 @@ def test_a_run_finds_its_working_folder_and_mounts_and_its_outputs_are_kept(engi
     assert report.usage.bytes_in == sum(map(len, (b"A\n", b"B\n", b"C\n"))) + 84
     assert report.usage.bytes_out == len(b"result\n2\n")
     assert not Path(engine.settings.root, "runs", "w-1.1", "files").exists()
+
+
+def test_a_run_finds_datasets_below_one_variable_and_cannot_change_them(engine: Rig) -> None:
+    rows, file = engine.keep({"rows.csv": b"1\n", "more/rows.csv": b"2\n"}), engine.keep({"one.txt": b"3\n"})
+    report = engine.finish(
+        "w-1.1",
+        "cd $TAWTIN_DATASETS; ls; cat census/rows.csv census/more/rows.csv one.txt; touch census/new",
+        data=Data(datasets=("census", "one.txt")),
+        mounts=(
+            Mount(path=f"{SANDBOX_DATASETS}/census", artifact=rows),
+            Mount(path=f"{SANDBOX_DATASETS}/one.txt", artifact=file),
+        ),
+    )
+    assert engine.text("w-1.1").startswith("census\none.txt\n1\n2\n3\n")
+    assert "Read-only file system" in engine.text("w-1.1")
+    assert report.exit_code == 1
+    assert engine.finish("w-2.1", "echo ${TAWTIN_DATASETS-none}").exit_code == 0
+    assert engine.text("w-2.1") == "none\n"
 
 
 def test_outputs_of_an_adopted_run_are_collected_after_the_restart(engine: Rig) -> None:

@@ -378,9 +378,11 @@ def revoke_key(key_id: str) -> Call[KeyView]:
 # --- artifacts -------------------------------------------------------------------------------------------------------
 
 
-def artifacts(*, tenant: str | None = None, before: str = "", limit: int = 100) -> Call[Page[Artifact]]:
-    """One page of a tenant's artifacts, newest first."""
-    query = {"tenant": tenant, "before": before, "limit": limit}
+def artifacts(
+    *, tenant: str | None = None, datasets: bool = False, before: str = "", limit: int = 100
+) -> Call[Page[Artifact]]:
+    """One page of a tenant's artifacts, newest first; with `datasets`, those alone that have a name as one."""
+    query = {"tenant": tenant, "datasets": "true" if datasets else "", "before": before, "limit": limit}
     return Call("GET", "/artifacts", _reads(lambda: _views().Page[_of("artifact").Artifact]), query=query)
 
 
@@ -413,10 +415,13 @@ def put_artifact(
     name: str = "",
     data_class: str = "public",
     origin: str = "",
+    dataset: str = "",
     tenant: str | None = None,
 ) -> Call[Artifact]:
-    """Keep an artifact whose blobs are uploaded."""
-    new = _of("requests").ArtifactNew(manifest=manifest, name=name, data_class=data_class, origin=origin)
+    """Keep an artifact whose blobs are uploaded; `dataset` is the name by which specs read it from now on."""
+    new = _of("requests").ArtifactNew(
+        manifest=manifest, name=name, data_class=data_class, origin=origin, dataset=dataset
+    )
     decode = _reads(lambda: _of("artifact").Artifact)
     return Call("POST", "/artifacts", decode, query={"tenant": tenant}, body=_encoded(new))
 

@@ -300,9 +300,10 @@ def upload(
     name: str = "",
     data_class: str = "public",
     origin: str = "",
+    dataset: str = "",
     tenant: str | None = None,
 ) -> Flow[Artifact]:
-    """Keep a folder, or one file, as an artifact; only what the factory lacks is sent.
+    """Keep a folder, or one file, as an artifact; only what the factory lacks is sent. `dataset` names it for specs.
 
     Links are not followed, and neither they nor `.git` nor what `.tawtinignore` names is sent: see `client.folder`.
     """
@@ -315,7 +316,14 @@ def upload(
         for digest in missing:
             yield from send(calls.put_blob(digest, scanned.sources[digest]))
     kept = yield from send(
-        calls.put_artifact(scanned.manifest, name=name, data_class=data_class, origin=origin, tenant=tenant)
+        calls.put_artifact(
+            scanned.manifest,
+            name=name,
+            data_class=data_class,
+            origin=origin,
+            dataset=dataset,
+            tenant=tenant,
+        )
     )
     return kept
 

@@ -109,7 +109,7 @@ def _artifact_kept(state: State, event: ArtifactKept, _at_ms: int) -> None:
 def _artifact_dropped(state: State, event: ArtifactDropped, _at_ms: int) -> None:
     if (event.tenant, event.id) not in state.artifacts:
         fail(f"tenant `{event.tenant}` has no artifact `{event.id}` to give up")
-    del state.artifacts[event.tenant, event.id]
+    state.drop_artifact(event.tenant, event.id)
     state.changed["artifact", f"{event.tenant}/{event.id}"] = None
 
 

@@ -69,7 +69,7 @@ def _keep_site(state: State, record: Record) -> tuple[str, str]:
             state.accounts[record.tenant, record.month] = record
             kind, name = "account", f"{record.tenant}/{record.month}"
         case Artifact():
-            state.artifacts[record.tenant, record.id] = record
+            state.put_artifact(record)
             kind, name = "artifact", f"{record.tenant}/{record.id}"
         case Peer():
             state.put_peer(record)

@@ -5,6 +5,7 @@
 3. The rules of the origin's country about data that leaves (some also about data that stays), then those of the
    factory's country about data that enters. Rules of one group are alternatives; every group has to be met.
 4. Whatever is unknown is refused: no pack, a broken one, a class that the pack is silent about.
+5. A workload is asked about under every law that what it reads is under, and each of them has to allow it.
 
 `Judge` holds the packs, sorted for asking. It gives the same verdict to the same question, so that it remembers them.
 """
@@ -91,8 +92,8 @@ class Judge:
         """
         data = spec.data
         key = (
-            data.data_class, data.origin, data.purpose, spec.residency, home, tenant.id, tenant.residency,
-            tenant.kind, tenant.country, tenant.sectors, tenant.authorisations,
+            data.data_class, data.origin, data.laws if data.inputs else (), data.purpose, spec.residency, home,
+            tenant.id, tenant.residency, tenant.kind, tenant.country, tenant.sectors, tenant.authorisations,
         )  # fmt: skip
         about, remembered = self._remembered.get(site.name, (None, {}))
         if about is not site or len(remembered) >= _REMEMBERED_MAX:
@@ -107,18 +108,24 @@ class Judge:
         refusal = _by_owner(spec, tenant, site)
         if refusal is not None:
             return _Remembered(refusal, 0, 1 << 62)
-        data = spec.data
-        question = Question(
-            data_class=data.data_class,
-            origin=data.origin or tenant.country or home or site.country,
-            purpose=data.purpose,
-            kind=tenant.kind.value,
-            sectors=tenant.sectors,
-            authorisations=tenant.authorisations,
-            country=site.country,
-            facts=site.facts,
-        )
-        return self.answer(question, site.name, now_ms)
+        said = [
+            self.answer(
+                Question(
+                    data_class=law.data_class,
+                    origin=law.origin or tenant.country or home or site.country,
+                    purpose=spec.data.purpose,
+                    kind=tenant.kind.value,
+                    sectors=tenant.sectors,
+                    authorisations=tenant.authorisations,
+                    country=site.country,
+                    facts=site.facts,
+                ),
+                site.name,
+                now_ms,
+            )
+            for law in spec.data.laws
+        ]
+        return said[0] if len(said) == 1 else _strictest(said)
 
     # --- a question -------------------------------------------------------------------------------------------------
 
@@ -362,7 +369,8 @@ def is_country(code: str) -> bool:
 def unrestricted(spec: WorkloadSpec, tenant: Tenant) -> bool:
     """Whether nobody says anything about places: the common case, told without making a verdict."""
     wish, wide = spec.residency, tenant.residency
-    return spec.data.data_class == PUBLIC and not (wish.allow or wish.deny or wide.allow or wide.deny)
+    public = spec.data.data_class == PUBLIC and all(each.data_class == PUBLIC for each in spec.data.inputs)
+    return public and not (wish.allow or wish.deny or wide.allow or wide.deny)
 
 
 def stand_in(tenant: Tenant, owner: Owner) -> Tenant:
@@ -374,6 +382,23 @@ def stand_in(tenant: Tenant, owner: Owner) -> Tenant:
         sectors=owner.sectors,
         authorisations=owner.authorisations,
     )
+
+
+def _strictest(said: list[_Remembered]) -> _Remembered:
+    """The verdict under several laws: the first refusal, else what allows that which is not public, and no longer."""
+    from_ms, until_ms = max(each.from_ms for each in said), min(each.until_ms for each in said)
+    verdicts = [each.verdict for each in said]
+    refused = next((each for each in verdicts if not each.allowed), None)
+    if refused is not None:
+        return _Remembered(refused, from_ms, until_ms)
+    ends = [each.not_after_ms for each in verdicts if each.not_after_ms is not None]
+    packs: dict[str, str] = {}
+    for each in verdicts:
+        packs |= each.packs
+    telling = next((each for each in verdicts if each.rule != PUBLIC), verdicts[0])
+    found = tuple(finding for each in verdicts for finding in each.findings)
+    verdict = replace(telling, findings=found, not_after_ms=min(ends, default=None), packs=packs)
+    return _Remembered(verdict, from_ms, until_ms)
 
 
 def _by_owner(spec: WorkloadSpec, tenant: Tenant, site: Site) -> Verdict | None:

@@ -57,6 +57,8 @@ class State:
         self.run_of: dict[str, str] = {}
         self.accounts: dict[tuple[str, str], Account] = {}
         self.artifacts: dict[tuple[str, str], Artifact] = {}
+        self.datasets: dict[str, dict[str, str]] = {}
+        """By tenant: name of a dataset -> the artifact that it means."""
         self.remembered: dict[tuple[str, str], Remembered] = {}
         """The latest `REMEMBERED_MAX`, oldest first."""
         self.peers: dict[str, Peer] = {}
@@ -146,6 +148,24 @@ class State:
         return sha.hexdigest()
 
     # --- writing: for fold and restore only -----------------------------------------------------------------------
+
+    def put_artifact(self, artifact: Artifact) -> None:
+        """Keep an artifact, new or changed, and its names as datasets."""
+        self._unname(artifact.tenant, artifact.id)
+        self.artifacts[artifact.tenant, artifact.id] = artifact
+        for name in artifact.datasets:
+            self.datasets.setdefault(artifact.tenant, {})[name] = artifact.id
+
+    def drop_artifact(self, tenant: str, artifact: str) -> None:
+        """Give up an artifact and its names."""
+        self._unname(tenant, artifact)
+        del self.artifacts[tenant, artifact]
+
+    def _unname(self, tenant: str, artifact: str) -> None:
+        held = self.artifacts.get((tenant, artifact))
+        for name in held.datasets if held is not None else ():
+            if self.datasets[tenant].get(name) == artifact:
+                del self.datasets[tenant][name]
 
     def class_for(self, workload: Workload) -> DemandClass:
         """The demand class of a workload, made when it is the first of it. Not counted as a member yet."""

@@ -6,13 +6,16 @@ An artifact's id is `sha256:<hex>` of its manifest's canonical JSON, so equal fo
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import msgspec
 
 from tawtin.model.base import Record
 
 Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+DATASET_NAME: Final = re.compile(r"\w[\w.-]{0,62}")
+"""What a dataset may be called, in any script: its name is a folder's, too."""
 
 
 class FileEntry(Record, frozen=True, kw_only=True):
@@ -28,6 +31,14 @@ class Manifest(Record, frozen=True, kw_only=True):
     """The files of an artifact, sorted by path, no path twice and none inside another."""
 
     files: tuple[FileEntry, ...] = ()
+
+
+class Law(Record, frozen=True, kw_only=True):
+    """What residency rules ask about bytes: their class, and the law of their origin."""
+
+    data_class: str = msgspec.field(name="class", default="public")
+    origin: str = ""
+    """ISO 3166-1 alpha-2; empty means the country of the tenant, or of the factory."""
 
 
 class Artifact(Record, frozen=True, kw_only=True):
@@ -47,6 +58,10 @@ class Artifact(Record, frozen=True, kw_only=True):
     """Peers that hold its bytes too, as far as is known here; sorted."""
     here: bool = True
     """Whether its bytes are here; where they may not be, only those of `places` have them."""
+    more: tuple[Law, ...] = ()
+    """Further laws that its bytes are under, where a run made it from data of several."""
+    datasets: tuple[str, ...] = ()
+    """Names by which specs read it, sorted; a tenant has each name once."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -60,6 +60,8 @@ class Refusal(StrEnum):
     """The tenant is closed and may not submit."""
     UNKNOWN_ARTIFACT = "UnknownArtifact"
     """The spec names an artifact that the tenant does not have here."""
+    UNKNOWN_DATASET = "UnknownDataset"
+    """The spec reads a dataset by a name that the tenant has not given to any artifact here."""
     PRIORITY_TOO_HIGH = "PriorityTooHigh"
     """The spec asks for a priority above what the tenant's quota allows."""
     TOO_MANY_WORKLOADS = "TooManyWorkloads"

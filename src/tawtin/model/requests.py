@@ -95,6 +95,8 @@ class ArtifactNew(Record, frozen=True, kw_only=True):
     data_class: Label = msgspec.field(name="class", default="public")
     origin: Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?$")] = ""
     """ISO 3166-1 alpha-2; empty is the factory's own country."""
+    dataset: Annotated[str, msgspec.Meta(pattern=r"^(\w[\w.-]{0,62})?$")] = ""
+    """The name by which specs read it from now on, in `data.datasets`; empty for none."""
 
 
 class InvitationNew(Record, frozen=True, kw_only=True):
@@ -154,6 +156,8 @@ class WorkloadFilter(ForTenant, frozen=True, kw_only=True):
 class ArtifactFilter(ForTenant, frozen=True, kw_only=True):
     """Which artifacts to list."""
 
+    datasets: bool = False
+    """Those alone that have a name as a dataset."""
     before: Cursor = ""
     """The cursor: `next` of the page before."""
     limit: PageSize = 100

@@ -345,7 +345,7 @@ class Side(StrEnum):
     """Which way files go."""
 
     INPUT = "input"
-    """From home to the factory that runs: the working folder and the mounts."""
+    """From home to the factory that runs: the working folder and the mounts, datasets among them."""
     OUTPUT = "output"
     """From the factory that ran it to home."""
 

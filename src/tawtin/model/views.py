@@ -13,7 +13,7 @@ from tawtin.model.reasons import Waiting
 from tawtin.model.resources import Node, Shape, Slot
 from tawtin.model.rules import Finding
 from tawtin.model.tenant import Scope
-from tawtin.model.workload import Run, Workload
+from tawtin.model.workload import Input, Run, Workload
 
 T = TypeVar("T")
 
@@ -91,6 +91,8 @@ class PlanView(Record, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     places: tuple[Considered, ...] = ()
     """Every factory that was considered, this one first."""
+    inputs: tuple[Input, ...] = ()
+    """What its datasets mean now, and what else it reads that is under another law than it says."""
 
 
 class Submitted(Record, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from tawtin.model.artifact import Law
 from tawtin.model.base import Record
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Cause
@@ -17,6 +18,8 @@ SANDBOX_HOME: Final = "/home/run"
 """A run's private home, as it sees it."""
 SANDBOX_WORK: Final = "/home/run/work"
 """A run's working folder, as it sees it; outputs are relative to it."""
+SANDBOX_DATASETS: Final = f"{SANDBOX_HOME}/datasets"
+"""Where a run finds the datasets that it reads, each below its name."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
@@ -44,6 +47,17 @@ class Output(Record, frozen=True, kw_only=True):
     path: str
 
 
+class Input(Record, frozen=True, kw_only=True):
+    """One law of an artifact that a workload reads, as its home recorded it when it accepted the workload."""
+
+    artifact: str
+    name: str = ""
+    """Of the dataset; empty for a mount or a working folder."""
+    data_class: str = msgspec.field(name="class", default="public")
+    origin: str = ""
+    """ISO 3166-1 alpha-2, always said."""
+
+
 class Data(Record, frozen=True, kw_only=True):
     """What the residency rules need to know about the data."""
 
@@ -52,6 +66,24 @@ class Data(Record, frozen=True, kw_only=True):
     """ISO 3166-1 alpha-2 of the law of the data's origin; empty means the factory's own country."""
     purpose: str = ""
     datasets: tuple[str, ...] = ()
+    """Names of datasets of the tenant, as they were written."""
+    inputs: tuple[Input, ...] = ()
+    """What those names meant when the workload was accepted, and what else it reads that is under another law."""
+
+    @property
+    def laws(self) -> tuple[Law, ...]:
+        """All that has to be allowed where it is, each law once: what the spec says first, then what it reads."""
+        own = Law(data_class=self.data_class, origin=self.origin)
+        if not self.inputs:
+            return (own,)
+        read = (Law(data_class=each.data_class, origin=each.origin) for each in self.inputs)
+        return tuple(dict.fromkeys((own, *read)))
+
+    @property
+    def restricted(self) -> tuple[Law, ...]:
+        """The laws that what is made of it is under: those of data that is not public, or the spec's own."""
+        laws = self.laws
+        return tuple(each for each in laws if each.data_class != "public") or laws[:1]
 
 
 class Residency(Record, frozen=True, kw_only=True):

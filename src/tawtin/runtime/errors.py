@@ -33,9 +33,14 @@ class Denied(ServiceError):
 
 
 class Refused(ServiceError):
-    """A well-formed submission that this factory does not accept; the token is a Refusal."""
+    """A well-formed submission that this factory does not accept; the token is a Refusal, `errors` name the places."""
 
     token = "Refused"  # noqa: S105 - a name for programs, not a secret
+
+    def __init__(self, message: str, token: str = "", errors: tuple[FieldError, ...] = ()) -> None:
+        """Keep the message, the refusal, and the places of the spec that it is about, where there are some."""
+        super().__init__(message, token)
+        self.errors = errors
 
 
 class Conflict(ServiceError):

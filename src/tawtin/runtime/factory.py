@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tawtin.core.datasets import made_again
 from tawtin.core.decide import decide
 from tawtin.core.fold import fold
 from tawtin.model.artifact import Artifact
@@ -346,25 +347,26 @@ class Factory:
     def kept(self, run: Run, outputs: Iterable[Kept]) -> list[ArtifactKept]:
         """A run's outputs as artifacts of its tenant; those of a peer are here too, unless they may not be."""
         workload = self.state.workloads[run.workload]
-        data = workload.spec.data
+        law, *more = workload.spec.data.restricted
         here = not run.factory or self.state.verdict(workload, self.site, self.now_ms()).allowed
-        return [
-            ArtifactKept(
-                artifact=Artifact(
-                    id=output.artifact,
-                    tenant=run.tenant,
-                    name=output.name,
-                    data_class=data.data_class,
-                    origin=data.origin,
-                    size_bytes=output.size_bytes,
-                    run=run.id,
-                    created_ms=self.now_ms(),
-                    places=(run.factory,) if run.factory else (),
-                    here=here,
-                )
+        made = (
+            Artifact(
+                id=output.artifact,
+                tenant=run.tenant,
+                name=output.name,
+                data_class=law.data_class,
+                origin=law.origin,
+                more=tuple(more),
+                size_bytes=output.size_bytes,
+                run=run.id,
+                created_ms=self.now_ms(),
+                places=(run.factory,) if run.factory else (),
+                here=here,
             )
             for output in outputs
-        ]
+        )
+        held = self.state.artifacts
+        return [ArtifactKept(artifact=made_again(held.get((each.tenant, each.id)), each)) for each in made]
 
     def _report_unknown(self, report: Report) -> None:
         if report.ended_ms is not None:

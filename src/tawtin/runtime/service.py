@@ -8,9 +8,17 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tawtin.core.datasets import changed
 from tawtin.core.handshake.timing import unsound
 from tawtin.core.localisation import rates
-from tawtin.model.artifact import Artifact, FileEntry, Manifest, encode_manifest, manifest_id
+from tawtin.model.artifact import (
+    DATASET_NAME,
+    Artifact,
+    FileEntry,
+    Manifest,
+    encode_manifest,
+    manifest_id,
+)
 from tawtin.model.events import (
     ArtifactDropped,
     ArtifactKept,
@@ -22,6 +30,7 @@ from tawtin.model.events import (
     WorkloadsSubmitted,
     decode_entry,
 )
+from tawtin.model.rules import DATA_CLASSES
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
 from tawtin.model.views import CapacityView, NewKey, NodeView, Page
 from tawtin.ports import BlobError, Blobs
@@ -333,15 +342,23 @@ class Service(Workloads):
         name: str = "",
         data_class: str = "public",
         origin: str = "",
+        dataset: str = "",
         tenant: str | None = None,
     ) -> Artifact:
-        """Record an artifact whose files this tenant has uploaded. Idempotent.
+        """Record an artifact whose files this tenant has uploaded, as a dataset if it gets such a name. Idempotent.
 
-        Naming the digest of somebody else's file is not enough to get at it: raises Invalid then.
+        Naming the digest of somebody else's file is not enough to get at it: raises Invalid then. Raises Conflict for
+        a dataset whose bytes the tenant has under another law.
         """
         actor.need(Scope.SUBMIT)
         about = self.known_tenant(actor, tenant)
         self.check()
+        if data_class not in DATA_CLASSES:
+            msg = f"`{data_class}` is no class of data: it is one of {', '.join(DATA_CLASSES)}"
+            raise Invalid(msg)
+        if dataset and not DATASET_NAME.fullmatch(dataset):
+            msg = f"`{dataset}` is no name of a dataset: up to 63 letters, digits, `_`, `.` and `-`"
+            raise Invalid(msg)
         own = await self._own_digests(actor.tenant)
         for entry in manifest.files:
             if entry.digest not in own:
@@ -360,23 +377,32 @@ class Service(Workloads):
             files=len(manifest.files),
             created_ms=self.factory.now_ms(),
         )
-        known = self.state.artifacts.get((about, artifact_id))
-        if known is None:
-            self.factory.stage(ArtifactKept(artifact=artifact))
+        try:
+            records = changed(self.state, artifact, dataset)
+        except ValueError as error:
+            raise Conflict(str(error)) from None
+        if records:
+            self.factory.stage(*(ArtifactKept(artifact=each) for each in records))
             await self.durable()
-        return known or artifact
+        return self.state.artifacts[about, artifact_id]
 
     async def artifacts(
-        self, actor: Actor, *, tenant: str | None = None, before: str = "", limit: int = 100
+        self,
+        actor: Actor,
+        *,
+        tenant: str | None = None,
+        datasets: bool = False,
+        before: str = "",
+        limit: int = 100,
     ) -> Page[Artifact]:
-        """A page of a tenant's artifacts, newest first; the cursor is `<created_ms>/<id>`."""
+        """A page of a tenant's artifacts, newest first, or of its datasets alone; the cursor is `<created_ms>/<id>`."""
         about = actor.about(tenant)
         await self.settle()
         found = sorted(
             (
                 (f"{each.created_ms:015d}/{each.id}", each)
                 for each in self.state.artifacts.values()
-                if each.tenant == about
+                if each.tenant == about and (each.datasets or not datasets)
             ),
             key=lambda pair: pair[0],
             reverse=True,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from tawtin.core.admit import Submission, admit
+from tawtin.core.datasets import resolved
 from tawtin.core.explain import explain, preview
 from tawtin.core.roam import considered
 from tawtin.model.events import SubmissionRefused
 from tawtin.model.ids import RANDOM_BITS, make_id, run_id
-from tawtin.model.reasons import Waiting
+from tawtin.model.reasons import Refusal, Waiting
 from tawtin.model.roaming import FileAsk, Guest, LogAsk, Piece, Side, guest_key
 from tawtin.model.tenant import Scope
 from tawtin.model.views import (
@@ -26,9 +27,11 @@ from tawtin.model.views import (
 )
 from tawtin.model.workload import OnPartition, Phase, Run, RunState, Workload, WorkloadSpec
 from tawtin.ports import Query, TransportError
+from tawtin.runtime.datasets import no_such_datasets
 from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
 from tawtin.runtime.live import Live
 from tawtin.runtime.rows import decode
+from tawtin.spec.parse import digest as digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +72,16 @@ class Workloads(Live):
             known = await self._remembered(about, idempotency_key)
             if known is not None:
                 return await self._answer_again(known, request_sha256)
+        try:
+            spec, digest = self._resolved(about, spec, digest)
+        except Refused as error:
+            refusal = Refusal(error.token)
+            self.factory.stage(
+                SubmissionRefused(tenant=about, digest=digest, refusal=refusal, sentence=str(error))
+            )
+            self.stats.refused += 1
+            await self.durable()
+            raise
         now = self.factory.now_ms()
         count = len(array) if array is not None else 1
         submission = Submission(
@@ -90,6 +103,13 @@ class Workloads(Live):
             await self.durable()
             raise Refused(event.sentence, event.refusal)
         return await self._accepted(event, secrets)
+
+    def _resolved(self, tenant: str, spec: WorkloadSpec, digest: str) -> tuple[WorkloadSpec, str]:
+        """The spec with the artifacts that its datasets mean now, and its digest. Raises Refused with the places."""
+        found = resolved(self.state, self.state.tenants[tenant], spec)
+        if isinstance(found, WorkloadSpec):
+            return found, digest if found is spec else digest_of(found)
+        raise no_such_datasets(tenant, spec.data.datasets, found, self.state.datasets.get(tenant, ()))
 
     async def _accepted(self, event: WorkloadsSubmitted, secrets: dict[str, str] | None) -> Submitted:
         if secrets:
@@ -132,18 +152,23 @@ class Workloads(Live):
         *,
         tenant: str | None = None,
     ) -> PlanView:
-        """Say what would happen to this spec now, by the same decision that places work. Nothing is stored."""
+        """Say what would happen to this spec now, by the same decision that places work. Nothing is stored.
+
+        Raises Refused if it reads a dataset that is not here.
+        """
+        about = self.known_tenant(actor, tenant)
+        await self.settle()
+        spec, digest = self._resolved(about, spec, digest)
         submission = Submission(
-            tenant=self.known_tenant(actor, tenant),
+            tenant=about,
             key_id=actor.key,
             spec=spec,
             digest=digest,
             array=array,
             ids=("wl-plan",),
         )
-        await self.settle()
         now = self.factory.now_ms()
-        view = preview(self.state, self.site, submission, now)
+        view = replace(preview(self.state, self.site, submission, now), inputs=spec.data.inputs)
         if not self.state.peers:
             return view
         supposed = Workload(

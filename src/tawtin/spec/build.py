@@ -10,9 +10,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from tawtin.model.artifact import DATASET_NAME
 from tawtin.model.codes import COUNTRIES, COUNTRY_HINTS
 from tawtin.model.rules import DATA_CLASSES
 from tawtin.model.workload import (
+    SANDBOX_DATASETS,
     Checkpoint,
     Data,
     Mount,
@@ -76,7 +78,7 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         checkpoint=_checkpoint(job, problems),
         network=bool(job.network),
         on_partition=_word("on_partition", job.on_partition, _ON_PARTITION, OnPartition.WAIT, problems),
-        data=_data(job, problems),
+        data=_data(job, {path for path, _ in mounts_local} | {mount.path for mount in mounts}, problems),
         residency=_residency(job, problems),
         budget_minor=budget_minor,
         project=_label("project", job.project, problems) if job.project else "",
@@ -376,20 +378,37 @@ def _residency(job: Job, problems: Problems) -> Residency:
     return Residency(allow=found["allow"], deny=found["deny"])
 
 
-def _data(job: Job, problems: Problems) -> Data:
+def _data(job: Job, mounted: set[str], problems: Problems) -> Data:
     use = job.data
     if use.data_class == "public" and not use.origin and not use.purpose and not use.datasets:
         return _DATA
     if use.data_class not in DATA_CLASSES:
         problems.add("data.class", f"{shown(use.data_class)} is not one of {', '.join(DATA_CLASSES)}")
-    for number, each in enumerate(use.datasets):
-        _label(f"data.datasets[{number}]", each, problems)
+    _datasets(use.datasets, mounted, problems)
     return Data(
         data_class=use.data_class,
         origin=_country("data.origin", use.origin, problems) if use.origin else "",
         purpose=_text("data.purpose", use.purpose, TEXT_MAX, problems),
         datasets=tuple(use.datasets),
     )
+
+
+def _datasets(names: list[str], mounted: set[str], problems: Problems) -> None:
+    if len(names) + len(mounted) > MOUNTS_MAX:
+        problems.add("data.datasets", f"with `file_mounts` there are more than {MOUNTS_MAX}; make some one")
+    paths = sorted(mounted)
+    for number, name in enumerate(names):
+        field, path = f"data.datasets[{number}]", f"{SANDBOX_DATASETS}/{name}"
+        if not DATASET_NAME.fullmatch(name):
+            problems.add(
+                field, f"{shown(name)} is no name of a dataset: up to 63 letters, digits, `_`, `.` and `-`"
+            )
+        elif name in names[:number]:
+            problems.add(field, f"{shown(name)} is read already; remove it here")
+        elif path in mounted or nested([*paths, path]) is not None:
+            problems.add(
+                field, f"`file_mounts` has something at {shown(path)} as well; choose another path for that"
+            )
 
 
 def _labels(job: Job, problems: Problems) -> dict[str, str]:

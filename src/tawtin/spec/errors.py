@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from tawtin.model.views import FieldError
 
 ERRORS_MAX: Final = 20
@@ -31,6 +33,15 @@ def one_line(error: FieldError) -> str:
         if error.column is not None:
             place += f":{error.column}"
     return ": ".join(part for part in (place, error.field, error.message) if part)
+
+
+def placed(errors: tuple[FieldError, ...], file: str, marks: Marks) -> tuple[FieldError, ...]:
+    """Return what a factory found wrong with fields, with the places where `marks` knows that they were written."""
+    found: list[FieldError] = []
+    for error in errors:
+        line, column = marks.get(error.field, (error.line, error.column))
+        found.append(msgspec.structs.replace(error, line=line, column=column, file=file))
+    return tuple(found)
 
 
 class Problems:

@@ -310,7 +310,10 @@ JOB: Final = Fields(
                         Text("a country's code"), "Country whose law the data is under (ISO 3166-1 alpha-2)."
                     ),
                     "purpose": Field(Text("text"), "What the data is used for."),
-                    "datasets": Field(ListOf(Text("a dataset")), "Datasets that it reads."),
+                    "datasets": Field(
+                        ListOf(Text("a dataset")),
+                        "Names of your datasets that it reads, at `$TAWTIN_DATASETS/NAME`.",
+                    ),
                 }
             ),
             "What residency rules need to know.",

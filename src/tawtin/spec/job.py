@@ -140,6 +140,9 @@ class Parsed(Record, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     """Every key of the file, dotted, in the order it was read; empty for JSON and Python."""
+    file: str = ""
+    marks: dict[str, tuple[int, int]] = {}
+    """Where the names of datasets stand in the file, (line, column) by dotted field: only a factory knows them."""
 
     def __repr__(self) -> str:
         """Without secret values."""

@@ -118,6 +118,10 @@ def _from_tree(
         parsed,
         warnings=warnings_for(parsed.spec, said=job.network is not None),
         fields=tuple(reading.fields) if marks else (),
+        file=file,
+        marks={field: place for field, place in reading.marks.items() if field.startswith("data.datasets")}
+        if marks
+        else {},
     )
 
 

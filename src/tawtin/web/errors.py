@@ -63,6 +63,8 @@ def problem_of(error: Exception) -> tuple[Problem, list[tuple[bytes, bytes]]]:
             return _problem(422, detail, "InvalidSpec", error.errors), []
         case service_errors.Invalid():
             return _problem(400, str(error), error.token, error.errors), []
+        case service_errors.Refused():
+            return _problem(422, str(error), str(error.token), error.errors), []
         case service_errors.Unavailable():
             seconds = max(1, -(-error.retry_after_ms // 1000))
             problem = _problem(503, str(error), error.token)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tawtin.model.base import Record
 from tawtin.model.views import FieldError
 from tawtin.model.workload import WorkloadSpec
-from tawtin.spec.errors import SpecError
+from tawtin.runtime.errors import Refused
+from tawtin.spec.errors import SpecError, placed
 from tawtin.spec.parse import digest, parse_any, parse_json, parse_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tawtin.spec.job import Parsed
     from tawtin.web.exchange import Exchange
 
@@ -34,6 +38,16 @@ class Submission(Record, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     request_sha256: str
     """Of media type, tenant and body: what an idempotency key stands for."""
+    marks: dict[str, tuple[int, int]] = {}
+    """Where the names of datasets were written, if the body has lines."""
+
+    @contextmanager
+    def places(self) -> Generator[None]:
+        """Say of a refusal that is about fields in which line they are."""
+        try:
+            yield
+        except Refused as error:
+            raise Refused(str(error), error.token, placed(error.errors, "", self.marks)) from None
 
 
 async def read_submission(exchange: Exchange) -> Submission:
@@ -54,6 +68,7 @@ async def read_submission(exchange: Exchange) -> Submission:
         secrets=parsed.secret_values,
         warnings=parsed.warnings,
         request_sha256=request.hexdigest(),
+        marks=parsed.marks,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tawtin.model.resources import Node
+from tawtin.model.workload import SANDBOX_DATASETS, SANDBOX_HOME
 from tawtin.ports import RunOrder
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -72,6 +73,8 @@ def run_env(order: RunOrder, *, home: str, work: str, temporary: str, gpu_names:
         "TAWTIN_OUTPUTS": "\n".join(f"{output.name}={work}/{output.path}" for output in spec.outputs),
         "TAWTIN_GPUS_DECLARED": "1" if order.gpus_declared else "0",
     }
+    if spec.data.datasets:
+        env["TAWTIN_DATASETS"] = home + SANDBOX_DATASETS.removeprefix(SANDBOX_HOME)
     if order.array_index is not None:
         size = order.array_size or 1
         env |= {

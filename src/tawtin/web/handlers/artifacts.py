@@ -62,6 +62,7 @@ async def put_artifact(exchange: Exchange) -> Answer:
         name=wanted.name,
         data_class=wanted.data_class,
         origin=wanted.origin,
+        dataset=wanted.dataset,
         tenant=query.tenant,
     )
     return answer(artifact, status=201, headers=[(b"location", f"/api/v1/artifacts/{artifact.id}".encode())])
@@ -71,7 +72,11 @@ async def list_artifacts(exchange: Exchange) -> Answer:
     """List a tenant's artifacts, newest first."""
     query: ArtifactFilter = exchange.query
     page = await exchange.service.artifacts(
-        exchange.actor, tenant=query.tenant, before=query.before, limit=query.limit
+        exchange.actor,
+        tenant=query.tenant,
+        datasets=query.datasets,
+        before=query.before,
+        limit=query.limit,
     )
     return answer(page)
 

@@ -20,16 +20,17 @@ async def submit(exchange: Exchange) -> Answer:
     """Submit a workload, or an array of them. Acknowledged when it is on disk."""
     wanted = await read_submission(exchange)
     query: ForTenant = exchange.query
-    submitted = await exchange.service.submit(
-        exchange.actor,
-        wanted.spec,
-        wanted.digest,
-        wanted.array,
-        wanted.secrets,
-        tenant=query.tenant,
-        idempotency_key=exchange.idempotency_key(),
-        request_sha256=wanted.request_sha256,
-    )
+    with wanted.places():
+        submitted = await exchange.service.submit(
+            exchange.actor,
+            wanted.spec,
+            wanted.digest,
+            wanted.array,
+            wanted.secrets,
+            tenant=query.tenant,
+            idempotency_key=exchange.idempotency_key(),
+            request_sha256=wanted.request_sha256,
+        )
     return _created(submitted)
 
 
@@ -43,9 +44,10 @@ async def plan(exchange: Exchange) -> Answer:
     """Say what would happen to a spec now, by the same decision that places work. Nothing is stored."""
     wanted = await read_submission(exchange)
     query: ForTenant = exchange.query
-    view = await exchange.service.plan(
-        exchange.actor, wanted.spec, wanted.digest, wanted.array, tenant=query.tenant
-    )
+    with wanted.places():
+        view = await exchange.service.plan(
+            exchange.actor, wanted.spec, wanted.digest, wanted.array, tenant=query.tenant
+        )
     further = tuple(warning for warning in wanted.warnings if warning not in view.warnings)
     return answer(msgspec.structs.replace(view, warnings=(*view.warnings, *further)))
 
