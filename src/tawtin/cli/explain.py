@@ -57,7 +57,7 @@ def _spec(arguments: argparse.Namespace) -> int:
     from tawtin.cli import plan
 
     parsed = plan.read_file(arguments.what, envs={}, secrets={})
-    with session.connect(arguments) as client:
+    with session.connect(arguments) as client, plan.placed(parsed):
         view = client.plan(plan.plan_body(parsed), tenant=arguments.tenant)
         who = client.whoami()
     if arguments.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ from tawtin.cli import exits, output, session
 from tawtin.spec import Job, Parsed, Resources, SpecError, parse_any, parse_job
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tawtin.model.views import Considered, PlanView, WhoAmI
 
+UNKNOWN_DATASET = "UnknownDataset"
 SPEC_BYTES_MAX = 4 << 20
 
 
@@ -66,6 +70,23 @@ def _fault(error: SpecError) -> exits.Fault:
     )
 
 
+@contextmanager
+def placed(parsed: Parsed) -> Generator[None]:
+    """Say in which line of the spec it is what only the factory could find wrong with a field. Raises Fault."""
+    from tawtin.client.errors import ApiError
+    from tawtin.spec.errors import one_line, placed
+
+    try:
+        yield
+    except ApiError as error:
+        if error.token != UNKNOWN_DATASET:
+            raise
+        lines = [one_line(each) for each in placed(error.problem.errors, parsed.file, parsed.marks)]
+        raise exits.Fault(
+            "\n".join(lines), exits.USAGE, token=error.token, hint="nothing was submitted"
+        ) from None
+
+
 def plan_body(parsed: Parsed) -> bytes:
     """Return the body that asks for a plan: without the folders that are uploaded only after it was agreed to."""
     here = {path for path, _ in parsed.mounts_local}
@@ -83,6 +104,8 @@ def words(parsed: Parsed, view: PlanView, who: WhoAmI) -> list[str]:
     where = ", ".join(dict.fromkeys(slot.node for slot in view.slots))
     lines.append(f"  where    {who.factory} ({who.country})" + (f", node {where}" if where else ""))
     lines.append(f"  law      {'allowed' if view.lawful else 'REFUSED'}: {view.verdict}")
+    for number, each in enumerate(view.inputs):
+        lines.append(f"  {'reads' if not number else '':<9}{session.input_words(each)}")
     lines.append(f"  takes    {session.shape_words(shape, spec.demand.nodes)}")
     if view.declared and shape.gpus:
         lines.append("           THESE GPUS ARE DECLARED BY THE OPERATOR, NOT REAL: nothing computes on them")

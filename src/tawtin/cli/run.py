@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         # 2. the plan
         from tawtin.cli import plan
 
-        view = client.plan(plan.plan_body(parsed), tenant=arguments.tenant)
+        with plan.placed(parsed):
+            view = client.plan(plan.plan_body(parsed), tenant=arguments.tenant)
         if not arguments.json:
             print("\n".join(plan.words(parsed, view, client.whoami())), flush=True)
         if arguments.dry_run:
@@ -82,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
             return exits.OK if view.lawful else exits.DENIED
         # 3. ask, upload, submit
         _agree(arguments, view)
-        submitted = _submit(client, parsed, arguments)
+        with plan.placed(parsed):
+            submitted = _submit(client, parsed, arguments)
         views = [client.get(workload.id) for workload in submitted.workloads] if not arguments.detach else []
     if arguments.json:
         output.emit({"plan": view, "submitted": submitted})

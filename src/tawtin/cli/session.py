@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tawtin.model.artifact import Artifact
     from tawtin.model.resources import Shape
     from tawtin.model.views import ArtifactView, WaitingView, WorkloadView
-    from tawtin.model.workload import Usage
+    from tawtin.model.workload import Input, Usage
 
     T = TypeVar("T")
 
@@ -157,10 +157,10 @@ def _nothing(name: str) -> exits.Fault:
     return exits.Fault(f"there is no workload `{name}`", exits.NOT_FOUND, hint="tawtin ps --all lists them")
 
 
-def _artifacts(client: Client, *, tenant: str | None = None) -> Iterator[Artifact]:
+def _artifacts(client: Client, *, tenant: str | None = None, datasets: bool = False) -> Iterator[Artifact]:
     before = ""
     while True:
-        page = client.artifacts(tenant=tenant, before=before, limit=1000)
+        page = client.artifacts(tenant=tenant, datasets=datasets, before=before, limit=1000)
         yield from page.items
         before = page.next
         if not before:
@@ -170,6 +170,12 @@ def _artifacts(client: Client, *, tenant: str | None = None) -> Iterator[Artifac
 def artifacts(client: Client, *, tenant: str | None = None, limit: int) -> list[Artifact]:
     """Return the newest artifacts."""
     return list(islice(_artifacts(client, tenant=tenant), limit))
+
+
+def datasets(client: Client, *, tenant: str | None = None) -> dict[str, Artifact]:
+    """Return what each name of a dataset means now, by name."""
+    held = list(_artifacts(client, tenant=tenant, datasets=True))
+    return dict(sorted((name, each) for each in held for name in each.datasets))
 
 
 def resolve_artifact(client: Client, name: str) -> ArtifactView:
@@ -214,6 +220,12 @@ def waiting_words(waiting: WaitingView, now_ms: int) -> Iterable[str]:
         yield f"estimated start {output.moment(waiting.start_ms)}, in about {output.span(waiting.start_ms - now_ms)}"
     if waiting.position:
         yield f"{waiting.position} with a better claim to the same come first"
+
+
+def input_words(read: Input) -> str:
+    """Return what is read, by name or digest, and the law that it is under."""
+    name = output.clean(read.name) or "a mounted artifact"
+    return f"{name}: {read.data_class} of {read.origin}, {read.artifact[: len('sha256:') + 12]}"
 
 
 def usage_words(usage: Usage) -> str:

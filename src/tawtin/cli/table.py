@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "quota": ("tenants", "show and set what a tenant may hold"),
     "usage": ("usage", "show what tenants used, and its price"),
     "localisation": ("usage", "show which share was used at home, on the continent, outside"),
+    "data": ("datasets", "name data, so that specs read it by its name"),
     "artifacts": ("artifacts", "list, fetch, upload and drop artifacts"),
     "version": ("misc", "print the version of this command and of the factory"),
     "completion": ("misc", "print a completion script for a shell"),

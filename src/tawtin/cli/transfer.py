@@ -24,6 +24,7 @@ def upload(
     name: str = "",
     data_class: str = "public",
     origin: str = "",
+    dataset: str = "",
     tenant: str | None = None,
 ) -> Artifact:
     """Keep a file or folder as an artifact. Raises Fault for what cannot be read."""
@@ -52,7 +53,12 @@ def upload(
     return client.finish(
         send(
             calls.put_artifact(
-                scanned.manifest, name=name, data_class=data_class, origin=origin, tenant=tenant
+                scanned.manifest,
+                name=name,
+                data_class=data_class,
+                origin=origin,
+                dataset=dataset,
+                tenant=tenant,
             )
         )
     )

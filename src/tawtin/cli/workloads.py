@@ -85,6 +85,7 @@ def _described(view: WorkloadView, factory: str) -> list[str]:
         ("asks for", session.shape_words(option, spec.demand.nodes)),
         ("data", f"class {spec.data.data_class}, origin {spec.data.origin or 'this country'}"),
     ]
+    lines += [("reads", session.input_words(each)) for each in spec.data.inputs]
     if workload.array:
         lines.append(("array", f"{workload.array.id}, index {workload.array.index} of {workload.array.size}"))
     if view.waiting:
