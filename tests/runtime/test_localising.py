@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,7 +21,8 @@ from tawtin.runtime.errors import Denied, Invalid
 from tawtin.runtime.localising import own_rates
 from tawtin.runtime.neighbours import Neighbours
 from tawtin.runtime.system import SystemEntropy
-from tests.runtime.shell import Shell, in_loop, running
+from tawtin.web.metrics import Requests, render
+from tests.runtime.shell import SITE, Shell, in_loop, running
 
 
 class Way:
@@ -256,3 +258,43 @@ async def test_a_peer_of_an_earlier_version_is_spoken_to_without_the_rate():
         before = len(way.offers["Nairobi"])
         assert await beside._say(nairobi, (), asyncio.Event())  # pyright: ignore[reportPrivateUsage]
         assert [each.localised for each in way.offers["Nairobi"][before:]] == [None]
+
+
+@in_loop
+async def test_the_rate_of_this_month_is_a_metric_and_that_of_others_is_not():
+    async with running(site=msgspec.structs.replace(SITE, country="FR")) as shell:
+        assert b"tawtin_localisation_ratio{" not in render(shell.service, Requests())
+        shell.engine.finish(await shell.placed(await shell.submit()))
+        await shell.until(lambda: not shell.service.state.runs, "the end of a run of 1970")
+        assert b"tawtin_localisation_ratio{" not in render(shell.service, Requests())
+        await used(shell, "lab")
+        await used(shell, "lab-2", country="MA")
+        text = render(shell.service, Requests()).decode()
+        got = [line for line in text.splitlines() if line.startswith("tawtin_localisation_ratio{")]
+        assert got == [
+            'tawtin_localisation_ratio{of="cpu_time",ring="home"} 0.5',
+            'tawtin_localisation_ratio{of="cpu_time",ring="continent"} 0.0',
+            'tawtin_localisation_ratio{of="cpu_time",ring="outside"} 0.5',
+            'tawtin_localisation_ratio{of="runs",ring="home"} 0.5',
+            'tawtin_localisation_ratio{of="runs",ring="continent"} 0.0',
+            'tawtin_localisation_ratio{of="runs",ring="outside"} 0.5',
+        ]
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_letting_go_of_peers_ends_at_once_even_as_there_is_something_to_say(turns: int):
+    """A cancel that meets the wake-up must not be taken for it."""
+
+    @in_loop
+    async def go() -> None:
+        beside = neighbours(Way())
+        async with running(neighbours=beside) as shell:
+            await shell.service.put_peer(shell.admin, peer("Nairobi"))
+            await shell.until(lambda: "Nairobi" in beside._tasks)  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.3)
+            beside._event("Nairobi").set()  # pyright: ignore[reportPrivateUsage]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(beside.close(), 5)
+
+    go()

@@ -58,6 +58,13 @@ def incarnation_of(first: Sequence[bytes]) -> str:
     return hashlib.sha256(first[0]).hexdigest()[:16] if first else "0"
 
 
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Return when `event` is set, or after so long. `asyncio.wait_for` can lose a cancel that meets the event."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class Neighbours:
     """The peers of one factory, over all lives of its state in this process."""
 
@@ -174,8 +181,7 @@ class Neighbours:
         under_way: set[asyncio.Task[bool]] = set()
         try:
             while True:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), 60)
+                await _wait_for(event, 60)
                 event.clear()
                 peer, waiting = self.factory.state.peers.get(name), self._waiting[name]
                 if peer is None or peer.state in (PeerState.REVOKED, PeerState.LEFT, PeerState.INVITED):
@@ -192,8 +198,7 @@ class Neighbours:
                     waiting.clear()
                     heard = self._heard.setdefault(name, asyncio.Event())
                     heard.clear()
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(heard.wait(), pause_s)
+                    await _wait_for(heard, pause_s)
                     pause_s = min(2 * pause_s, PAUSE_S_MAX)
                 elif answered:
                     pause_s = PAUSE_S
