@@ -58,6 +58,10 @@ class TransportError(Exception):
     """A peer did not say that it has what was sent; it may have it all the same."""
 
 
+class Misread(TransportError):
+    """A peer answered that what was sent breaks its schema. Nobody signed that."""
+
+
 class Pieces(Protocol):
     """The way to files that peers have."""
 
@@ -78,7 +82,7 @@ class Transport(Pieces, Strangers, Protocol):
     """The way to peers."""
 
     async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
-        """Hand messages to a peer, with what we have to offer. Raises TransportError."""
+        """Hand messages to a peer, with what we have to offer. Raises TransportError, and Misread for its schema."""
         ...
 
     async def log(self, peer: Peer, ask: LogAsk) -> LogChunk:

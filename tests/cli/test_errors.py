@@ -32,6 +32,13 @@ BY_THEMSELVES = [
         "export",
     ),
     (["usage", "--month", "lately"], exits.USAGE, "--month: `lately` is no month", "2026-11"),
+    (["localisation", "--since", "lately"], exits.USAGE, "--since: `lately` is no month", "2026-11"),
+    (
+        ["localisation", "--by", "planet"],
+        exits.USAGE,
+        "invalid choice: `planet`",
+        "tawtin localisation --help",
+    ),
     (["tenant", "set", "lab"], exits.USAGE, "nothing is to be changed", "--help"),
     (["tenant", "set", "lab", "--allow", "Morocco"], exits.USAGE, "--allow: `Morocco` is no country", "MA"),
     (["quota", "set", "lab", "--gpus", "all"], exits.USAGE, "--gpus: `all` is no whole number", "none"),

@@ -18,6 +18,7 @@ from tawtin.model.workload import Outcome, Usage, WorkloadSpec
 from tawtin.ports import Batch, Report, RunOrder
 from tawtin.runtime.actor import Actor
 from tawtin.runtime.live import LiveSettings
+from tawtin.runtime.neighbours import Neighbours
 from tawtin.runtime.service import Service
 from tawtin.runtime.system import SystemClock, SystemEntropy
 from tawtin.store.memory import MemoryJournal
@@ -187,7 +188,11 @@ def spec(**fields: Any) -> WorkloadSpec:  # noqa: ANN401 - fields of a WorkloadS
 
 @asynccontextmanager
 async def running(
-    *, journal: MemoryJournal | None = None, settings: LiveSettings = FAST, site: Site = SITE
+    *,
+    journal: MemoryJournal | None = None,
+    settings: LiveSettings = FAST,
+    site: Site = SITE,
+    neighbours: Neighbours | None = None,
 ) -> AsyncGenerator[Shell]:
     """A factory that runs, with its owner's tenant."""
     gate, engine = Gate(), FakeEngine()
@@ -200,6 +205,7 @@ async def running(
         clock=SystemClock(),
         entropy=SystemEntropy(),
         settings=settings,
+        neighbours=neighbours,
         blobs=None,  # pyright: ignore[reportArgumentType] - no test here keeps artifacts
     )
     await service.start()

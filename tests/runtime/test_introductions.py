@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -47,6 +48,10 @@ class Factory:
     clock: Clock
     entropy: SystemEntropy = field(default_factory=SystemEntropy)
     put: list[Peer] = field(default_factory=list[Peer])
+
+    @property
+    def state(self) -> Any:  # noqa: ANN401 - as much of it as is looked at
+        return SimpleNamespace(peers={each.name: each for each in self.put})
 
     async def put_peer(self, actor: Actor, peer: Peer) -> Peer:
         actor.need(Scope.ADMIN)
@@ -118,6 +123,16 @@ def test_both_are_peers_once_each_has_heard_the_others_digits(two: Two):
     assert at_lagos.lends.gpus == {"H100": 2}
     assert at_cairo.lends == Lends()
     assert not two.host.under_way(ADMIN)
+
+
+def test_peers_who_are_introduced_again_are_told_as_little_as_before(two: Two):
+    for want in (True, False):
+        theirs = two.join(two.invite())
+        (ours,) = two.host.under_way(ADMIN)
+        at_lagos = two.confirm(two.host, "Cairo", theirs.say)
+        two.confirm(two.guest, "Lagos", ours.say)
+        assert at_lagos.tell_localisation is want
+        two.lagos.put.append(msgspec.structs.replace(at_lagos, tell_localisation=False))
 
 
 def test_somebody_in_between_who_knows_the_secret_cannot_give_both_the_same_digits(two: Two):

@@ -97,6 +97,28 @@ def test_an_operator_manages_tenants_keys_and_nodes(factory: Factory) -> None:
         assert client.capacity().nodes[0].node.gpus == 8
 
 
+def test_both_clients_show_whose_rate_is_asked_for(factory: Factory) -> None:
+    with Client(factory.url, factory.key("rate")) as tenant:
+        factory.engine.end(factory.started(made := tenant.submit(JOB).workloads[0].id))
+        tenant.wait(made, timeout_s=10)
+        (ours,) = tenant.localisation().items
+        assert (ours.tenant, ours.runs.home, ours.runs.home_bp) == ("rate", 1, 10_000)
+        assert tenant.localisation(since=ours.month, until=ours.month).items == (ours,)
+        assert not tenant.localisation(since="9999-01").items
+    with factory.client() as admin:
+        shown = [admin.localisation(by=by) for by in ("factory", "country", "network")]
+        whole, country, network = (each.items[0] for each in shown)
+        assert (whole.factory, country.country) == ("casa", "MA")
+        assert network.runs == whole.runs == country.runs
+        assert [each.peers for each in shown] == [()] * 3
+
+    async def go() -> None:
+        async with AsyncClient(factory.url, factory.key("casa", Scope.ADMIN)) as client:
+            assert await client.localisation(by="country") == shown[1]
+
+    asyncio.run(go())
+
+
 def test_the_async_client_does_the_same(factory: Factory, tmp_path: Path) -> None:
     (tmp_path / "up").mkdir()
     (tmp_path / "up/file").write_bytes(b"x" * 200_000)

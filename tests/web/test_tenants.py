@@ -66,6 +66,7 @@ def test_a_foreign_workload_looks_like_an_absent_one(factory: Factory, method: s
     [
         ("GET", "/api/v1/workloads?tenant=theirs", None),
         ("GET", "/api/v1/usage?tenant=theirs", None),
+        ("GET", "/api/v1/localisation?tenant=theirs", None),
         ("GET", "/api/v1/keys?tenant=theirs", None),
         ("GET", "/api/v1/artifacts?tenant=theirs", None),
         ("GET", "/api/v1/tenants/theirs", None),
@@ -224,3 +225,20 @@ def test_metrics_from_behind_a_proxy_need_an_admin(factory: Factory) -> None:
     got = request(factory.url, "GET", "/metrics", key=admin, headers=proxied)
     assert b"tawtin_http_request_seconds_bucket" in got.body
     assert b"tawtin_workloads_submitted_total" in got.body
+
+
+@pytest.mark.parametrize("by", ["factory", "country", "network"])
+def test_localisation_of_more_than_the_callers_own_needs_an_admin(factory: Factory, by: str) -> None:
+    path = f"/api/v1/localisation?by={by}"
+    assert request(factory.url, "GET", path, key=factory.key("own", Scope.TENANT)).problem == (403, "Denied")
+    admin = factory.key("casa", Scope.ADMIN)
+    assert request(factory.url, "GET", path, key=admin).json["by"] == by
+    assert request(factory.url, "GET", f"{path}&tenant=own", key=admin).problem == (400, "Invalid")
+
+
+@pytest.mark.parametrize(
+    "query", ["by=planet", "since=lately", "until=2026-13", "month=2026-11&since=2026-10"]
+)
+def test_localisation_that_cannot_be_asked_for_is_refused(factory: Factory, query: str) -> None:
+    admin = factory.key("casa", Scope.ADMIN)
+    assert request(factory.url, "GET", f"/api/v1/localisation?{query}", key=admin).problem == (400, "Invalid")

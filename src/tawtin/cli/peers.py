@@ -50,12 +50,16 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     add.add_argument("--country", required=True, metavar="CC", help="where it says that it is")
     add.add_argument("--currency", metavar="CCC", help="what its prices for us are in; else our own")
     _lending(add)
+    _telling(add)
     add.set_defaults(call=peer_add)
-    change = parser.sub(actions, "set", "change what a factory is lent, its link, its leases, or its address")
+    change = parser.sub(
+        actions, "set", "change what a factory is lent or told, its link, its leases, or its address"
+    )
     parser.example(change, "tawtin peer set nairobi --lend H100:8 --hours 20:00-06:00")
     change.add_argument("name", help="of the peer")
     change.add_argument("--address", default="", help="where it listens from now on")
     _lending(change)
+    _telling(change)
     change.set_defaults(call=peer_set)
     invite = parser.sub(actions, "invite", "make an invitation for the operator of another factory")
     parser.example(invite, "tawtin peer invite --address https://casablanca.example:8470 --lend H100:4")
@@ -114,6 +118,15 @@ def _lending(action: argparse.ArgumentParser) -> None:
     action.add_argument("--price-currency", metavar="CCC", help="what these prices are in")
     action.add_argument(
         "--hours", metavar="HH:MM-HH:MM", help="lent only then, each day, UTC (default: always)"
+    )
+
+
+def _telling(action: argparse.ArgumentParser) -> None:
+    """Options for what a factory is told of this one."""
+    action.add_argument(
+        "--tell-localisation",
+        choices=("yes", "no"),
+        help="whether it hears our localisation rate, sums without tenants (default: yes)",
     )
 
 
@@ -178,7 +191,9 @@ def peer_add(arguments: argparse.Namespace) -> int:
             "country": arguments.country,
             "currency": arguments.currency or client.whoami().currency,
             "revoked": list(known.revoked) if known is not None else [],
+            "tell_localisation": known is None or known.tell_localisation,
             **_wanted(arguments),
+            **_told(arguments),
         }
         put = client.put_peer(arguments.name, session.record(wanted, Peer))
     return _show(put, arguments)
@@ -190,7 +205,7 @@ def peer_set(arguments: argparse.Namespace) -> int:
 
     from tawtin.model.roaming import Peer
 
-    said = _wanted(arguments)
+    said: dict[str, Any] = {**_wanted(arguments), **_told(arguments)}
     if arguments.address:
         said["address"] = arguments.address
     if not said:
@@ -310,6 +325,12 @@ def _wanted(arguments: argparse.Namespace, without: tuple[str, ...] = ()) -> dic
         if part not in without
     }
     return {part: values for part, values in given.items() if values}
+
+
+def _told(arguments: argparse.Namespace) -> dict[str, bool]:
+    """What the options for telling say; what is not said is not there."""
+    said = arguments.tell_localisation
+    return {} if said is None else {"tell_localisation": said == "yes"}
 
 
 def _ms(seconds: int | None) -> int | None:

@@ -10,7 +10,7 @@ from tawtin.cli import exits, output, parser, session
 
 if TYPE_CHECKING:
     from tawtin.model.tenant import Account
-    from tawtin.model.views import Localised, Share
+    from tawtin.model.views import Localised, Rates, Share, Teller
 
 
 def _configure(verb: argparse.ArgumentParser) -> None:
@@ -27,9 +27,18 @@ def _configure_localisation(verb: argparse.ArgumentParser) -> None:
     parser.example(
         verb,
         "tawtin localisation  # your own; for admins, of all tenants and their sum",
-        "tawtin localisation --month 2026-11 --json",
+        "tawtin localisation --by network --since 2026-10  # this factory, and what each peer says of itself",
+        "tawtin localisation --by country --month 2026-11 --json",
+    )
+    verb.add_argument(
+        "--by",
+        choices=("tenant", "factory", "country", "network"),
+        default="tenant",
+        help="whose rate (default: tenant); country is the home of tenants; all but tenant are for admins",
     )
     _configure_filters(verb)
+    verb.add_argument("--since", metavar="YYYY-MM", help="from this month on (UTC)")
+    verb.add_argument("--until", metavar="YYYY-MM", help="up to this month, itself included (UTC)")
     verb.set_defaults(call=run_localisation)
 
 
@@ -39,9 +48,11 @@ def _configure_filters(verb: argparse.ArgumentParser) -> None:
     parser.remote(verb)
 
 
-def _check_month(arguments: argparse.Namespace) -> None:
-    if arguments.month and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", arguments.month):
-        raise exits.Fault(f"--month: `{arguments.month}` is no month", hint="write it as 2026-11")
+def _check_month(arguments: argparse.Namespace, *options: str) -> None:
+    for option in ("month", *options):
+        said = getattr(arguments, option)
+        if said and not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", said):
+            raise exits.Fault(f"--{option}: `{said}` is no month", hint="write it as 2026-11")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,21 +90,29 @@ def _row(account: Account, currency: str) -> list[str]:
 
 def run_localisation(arguments: argparse.Namespace) -> int:
     """Print the shares."""
-    _check_month(arguments)
+    _check_month(arguments, "since", "until")
     with session.connect(arguments) as client:
-        found = client.localisation(tenant=arguments.tenant, month=arguments.month)
+        found = client.localisation(
+            by=arguments.by,
+            tenant=arguments.tenant,
+            month=arguments.month,
+            since=arguments.since,
+            until=arguments.until,
+        )
     if arguments.json:
-        output.emit({"items": found})
+        output.emit(found)
         return exits.OK
-    if not found:
-        print("nothing was used; a run counts when it has ended")
-        return exits.OK
-    header = ["TENANT", "MONTH", "OF", "USED", "AT HOME", "ON THE CONTINENT", "OUTSIDE"]
-    print(output.columns(header, [row for each in found for row in _shares(each)]))
+    rows = [row for each in found.items for row in _shares(each, found)]
+    header = [arguments.by.upper(), "MONTH", "OF", "USED", "AT HOME", "ON THE CONTINENT", "OUTSIDE"]
+    if arguments.by == "network":
+        header = ["FACTORY", *header[1:], "SAID BY"]
+    print(output.columns(header, rows) if rows else "nothing was used; a run counts when it has ended")
+    for line in _words_of(found.peers):
+        print(line)
     return exits.OK
 
 
-def _shares(each: Localised) -> list[list[str]]:
+def _shares(each: Localised, found: Rates) -> list[list[str]]:
     """One row for each resource that was used."""
     rows: list[list[str]] = []
     amounts: tuple[tuple[str, Share, str], ...] = (
@@ -102,13 +121,42 @@ def _shares(each: Localised) -> list[list[str]]:
         ("bytes", each.bytes, output.size(_total(each.bytes))),
         ("runs", each.runs, str(_total(each.runs))),
     )
+    whose = each.country if found.by.value == "country" else each.tenant or each.factory or "(all)"
     for what, share, used in amounts:
         if _total(share):
             points = (share.home_bp, share.continent_bp, share.outside_bp)
             shares = [f"{point // 100}.{point % 100:02d} %" for point in points]
-            shares[0] += f" ({each.country})"
-            rows.append([each.tenant or "(all)", each.month, what, used, *shares])
+            if each.country:
+                shares[0] += f" ({each.country})"
+            rows.append([whose, each.month, what, used, *shares])
+            if found.by.value == "network":
+                rows[-1].append(_said_by(each, found.peers))
     return rows
+
+
+def _said_by(each: Localised, peers: tuple[Teller, ...]) -> str:
+    """Whose word it is and how old that is; of a sum, how many words are in it and the age of the oldest."""
+    ages = [peer.age_ms for peer in peers if peer.factory in each.said_by and peer.age_ms is not None]
+    if not each.said_by:
+        return "this factory counted it"
+    ago = f"{output.span(max(ages, default=0))} ago"
+    if each.factory:
+        return f"{each.factory}, {ago}"
+    return f"this factory and {len(each.said_by)} of its peers, the oldest {ago}"
+
+
+def _words_of(peers: tuple[Teller, ...]) -> list[str]:
+    """What there is to know about the words of peers beside their figures."""
+    lines: list[str] = []
+    for peer in peers:
+        said = f"{output.clean(peer.factory)} ({peer.country or '?'})"
+        if peer.refused:
+            lines.append(f"{said}: what it says now is not taken in: {output.clean(peer.refused)}")
+        elif peer.age_ms is None:
+            lines.append(f"{said} tells nothing")
+    if any(peer.age_ms is not None for peer in peers):
+        lines.append("what a peer says of itself is its word alone: nobody has checked it")
+    return lines
 
 
 def _total(share: Share) -> int:

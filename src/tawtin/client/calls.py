@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         IdentityView,
         Invited,
         KeyView,
-        Localised,
         NewKey,
         Page,
         PlanView,
+        Rates,
         Submitted,
         WhoAmI,
         WorkloadView,
@@ -309,14 +309,20 @@ def declare_lost(workload: str, *, why: str) -> Call[WorkloadView]:
     )
 
 
-def localisation(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[Localised, ...]]:
-    """Which share of what ended runs used was used at home, on the continent, outside."""
-    return Call(
-        "GET",
-        "/localisation",
-        _items(lambda: _views().Localised),
-        query={"tenant": tenant, "month": month},
-    )
+def localisation(
+    *,
+    by: str = "tenant",
+    tenant: str | None = None,
+    month: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> Call[Rates]:
+    """Which share of what ended runs used was used at home, on the continent, outside.
+
+    `by` is tenant, factory, country or network; `month`, or `since` and `until`, are months such as 2026-11.
+    """
+    query = {"by": by, "tenant": tenant, "month": month, "since": since, "until": until}
+    return Call("GET", "/localisation", _reads(lambda: _views().Rates), query=query)
 
 
 def events(*, start: int = 0, limit: int = 100) -> Call[EventPage]:

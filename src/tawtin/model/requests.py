@@ -8,6 +8,7 @@ import msgspec
 
 from tawtin.model.artifact import Digest, Manifest
 from tawtin.model.base import Record
+from tawtin.model.localisation import By, Month
 from tawtin.model.resources import NodeHealth
 from tawtin.model.roaming import Lends, Link, Terms, Words
 from tawtin.model.rules import Authorisation
@@ -198,3 +199,14 @@ class UsageFilter(ForTenant, frozen=True, kw_only=True):
 
     month: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
     """`YYYY-MM`; all months without it."""
+
+
+class LocalisationFilter(UsageFilter, frozen=True, kw_only=True):
+    """Whose rate to show, and of which months."""
+
+    by: By = By.TENANT
+    """All but `tenant` are for admins."""
+    since: Month | None = None
+    """The first month, `YYYY-MM`; not together with `month`."""
+    until: Month | None = None
+    """The last month, itself included; not together with `month`."""

@@ -15,6 +15,7 @@ from typing import Annotated, Final, cast
 import msgspec
 
 from tawtin.model.base import Record
+from tawtin.model.localisation import Told
 from tawtin.model.money import Minor, Rate
 from tawtin.model.resources import Demand, Shape
 from tawtin.model.rules import Facts
@@ -113,6 +114,8 @@ class Peer(Record, frozen=True, kw_only=True):
     lends: Lends = Lends()
     """What we lend it."""
     link: Link = Link()
+    tell_localisation: bool = True
+    """Whether we tell it our localisation rate: sums of the last months, and nothing of tenants."""
     added_ms: int = 0
     version: int = 1
 
@@ -143,6 +146,8 @@ class Offer(Record, frozen=True, kw_only=True):
     """How long a newcomer is expected to wait."""
     carbon_g_per_kwh: Annotated[int, msgspec.Meta(ge=0, le=5_000)] = 0
     """Of its electricity; 0 where it does not say."""
+    localised: Told | None = None
+    """Its localisation rate; None where it does not tell."""
 
 
 class StopReason(StrEnum):

@@ -8,6 +8,7 @@ from tawtin.model.artifact import Artifact, Manifest
 from tawtin.model.base import Record
 from tawtin.model.events import Entry
 from tawtin.model.introduction import Introduction
+from tawtin.model.localisation import By
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
 from tawtin.model.resources import Node, Shape, Slot
@@ -282,17 +283,44 @@ class Share(Record, frozen=True, kw_only=True):
 
 
 class Localised(Record, frozen=True, kw_only=True):
-    """The rate of one tenant, or of all together (`tenant` is empty), in one month."""
+    """The rate of one month: of a tenant, of a factory, or of all together (neither is named)."""
 
     tenant: str = ""
+    factory: str = ""
     month: str
     country: str
-    """Home: the tenant's own country, or that of the factory."""
+    """Home: the tenant's own country, or that of the factory; empty for the sum over a network."""
+    said_by: tuple[str, ...] = ()
+    """The peers whose word, which nobody checked, is in it; empty where this factory counted everything."""
+    heard_ms: int | None = None
+    """When they were heard, milliseconds UTC, the oldest word; None where this factory counted everything."""
     gpu_ms: Share
     cpu_ms: Share
     bytes: Share
     """In and out of runs."""
     runs: Share
+
+
+class Teller(Record, frozen=True, kw_only=True):
+    """What is known of a peer's rate."""
+
+    factory: str
+    country: str
+    heard_ms: int | None = None
+    """When the last word that was taken in was heard, milliseconds UTC; None if it tells nothing."""
+    age_ms: int | None = None
+    """How long ago that is; None if it tells nothing."""
+    refused: str = ""
+    """Why what it says now is not taken in."""
+
+
+class Rates(Record, frozen=True, kw_only=True):
+    """Localisation rates, months ascending."""
+
+    by: By = By.TENANT
+    items: tuple[Localised, ...]
+    peers: tuple[Teller, ...] = ()
+    """Of the network: every peer, also those that tell nothing."""
 
 
 class Invited(Record, frozen=True, kw_only=True):

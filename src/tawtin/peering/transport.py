@@ -22,7 +22,7 @@ from tawtin.model.views import LogChunk
 from tawtin.peering import introduction
 from tawtin.peering.inbox import FILE_PATH, LOG_PATH, PATH, encode_envelope
 from tawtin.peering.signing import BODY_BYTES_MAX, JSON, Refusal, Request, sign_request, verify_answer
-from tawtin.ports import TransportError
+from tawtin.ports import Misread, TransportError
 
 if TYPE_CHECKING:
     from tawtin.model.roaming import FileAsk, LogAsk, Message, Offer, Peer
@@ -33,6 +33,7 @@ TIMEOUT_S: Final = 10.0
 IDLE_MAX: Final = 10
 BULK_THREADS: Final = 8
 OK: Final = 200
+BAD: Final = 400
 
 
 class HttpTransport:
@@ -51,7 +52,7 @@ class HttpTransport:
         """Kept connections that nobody uses, by address."""
 
     async def post(self, peer: Peer, messages: tuple[Message, ...], offer: Offer | None) -> None:
-        """Hand messages to a peer. Raises TransportError if it did not say that it has them."""
+        """Hand messages to a peer. Raises TransportError if it did not say that it has them; see ports.Transport."""
         body = encode_envelope(messages, offer)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, self._post, peer, PATH, body)
@@ -112,7 +113,7 @@ class HttpTransport:
             status, answered, answer = self._exchange(peer, path, headers, body)
             request = Request("POST", url, headers)
             if status != OK:
-                raise TransportError(_said(status, answer))
+                raise (Misread if _misread(status, answer) else TransportError)(_said(status, answer))
             verify_answer(
                 request,
                 status=status,
@@ -191,3 +192,11 @@ def _said(status: int, answer: bytes) -> str:
         return f"it answered {status}: {str(msgspec.json.decode(answer)['detail'])[:300]}"
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
         return f"it answered {status}: {answer[:300].decode('utf-8', 'replace')}"
+
+
+def _misread(status: int, answer: bytes) -> bool:
+    """Whether a refusal says that the body breaks the schema."""
+    try:
+        return status == BAD and msgspec.json.decode(answer)["token"] == "Malformed"  # noqa: S105 - no secret
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        return False

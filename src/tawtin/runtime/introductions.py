@@ -164,6 +164,7 @@ class Introductions:
                     "The invitation is void; begin again, by another way"
                 )
             raise Conflict(f"these are not the digits: ask again; {WRONG_MAX - pending.wrong} tries are left")
+        known = self.service.state.peers.get(party.name)
         put = await self.service.put_peer(
             actor,
             Peer(
@@ -176,6 +177,7 @@ class Introductions:
                 terms=pending.terms,
                 lends=pending.lends,
                 link=pending.link,
+                tell_localisation=known is None or known.tell_localisation,
             ),
         )
         self._pending.pop(name, None)

@@ -14,10 +14,13 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from tawtin.core import hours
 from tawtin.core.roam import free_nodes
 from tawtin.model.roaming import Offer, PeerState
-from tawtin.ports import TransportError
+from tawtin.ports import Misread, TransportError
+from tawtin.runtime.localising import Hearsay
 from tawtin.runtime.roaming import Roaming
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ SILENT_MS: Final = 10_000
 """A peer that was not heard for so long is said to be unreachable; offers come every few seconds."""
 OFFER_AGE_MS_MAX: Final = 60_000
 """An offer that was heard longer ago counts no more."""
+UNTOLD_MS: Final = 600_000
+"""A peer of an earlier version, which reads nothing that has our localisation rate in it, is spared it for so long."""
 
 
 def incarnation_of(first: Sequence[bytes]) -> str:
@@ -51,6 +56,13 @@ def incarnation_of(first: Sequence[bytes]) -> str:
     A store that was put back from a backup has the same one; see docs/protocol.md.
     """
     return hashlib.sha256(first[0]).hexdigest()[:16] if first else "0"
+
+
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Return when `event` is set, or after so long. `asyncio.wait_for` can lose a cancel that meets the event."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 class Neighbours:
@@ -74,6 +86,8 @@ class Neighbours:
         self.roaming: Roaming
         self.factory: Factory
         self.offers_heard_ms: dict[str, int] = {}
+        self.hearsay = Hearsay()
+        self._untold_until_ms: dict[str, int] = {}
         self._waiting: dict[str, deque[Message]] = {}
         self._wake: dict[str, asyncio.Event] = {}
         self._heard_ms: dict[str, int] = {}
@@ -130,6 +144,7 @@ class Neighbours:
         if offer.factory == sender:
             self.roaming.asking.offers[sender] = offer
             self.offers_heard_ms[sender] = self.factory.clock.monotonic_ms()
+            self.hearsay.hear(sender, offer.localised, self.factory.now_ms())
             self.factory.moved = True
 
     async def run(self) -> None:
@@ -166,8 +181,7 @@ class Neighbours:
         under_way: set[asyncio.Task[bool]] = set()
         try:
             while True:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), 60)
+                await _wait_for(event, 60)
                 event.clear()
                 peer, waiting = self.factory.state.peers.get(name), self._waiting[name]
                 if peer is None or peer.state in (PeerState.REVOKED, PeerState.LEFT, PeerState.INVITED):
@@ -184,8 +198,7 @@ class Neighbours:
                     waiting.clear()
                     heard = self._heard.setdefault(name, asyncio.Event())
                     heard.clear()
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(heard.wait(), pause_s)
+                    await _wait_for(heard, pause_s)
                     pause_s = min(2 * pause_s, PAUSE_S_MAX)
                 elif answered:
                     pause_s = PAUSE_S
@@ -199,7 +212,7 @@ class Neighbours:
         """Post one request; whether it was taken in. `answered` is set when it is known."""
         sent_ms = self.factory.clock.monotonic_ms()
         try:
-            await self.transport.post(peer, batch, self._offer(peer))
+            await self._post(peer, batch)
         except TransportError as error:
             log.info("`%s` is not reached: %s", peer.name, error)
             return False
@@ -209,6 +222,26 @@ class Neighbours:
             return True
         finally:
             answered.set()
+
+    async def _post(self, peer: Peer, batch: tuple[Message, ...]) -> None:
+        """Post one request; once more without our rate if that may be what the peer cannot read. Raises TransportError.
+
+        What a peer cannot read it does not take in at all, so that nothing is said twice.
+        """
+        offer = self._offer(peer)
+        try:
+            await self.transport.post(peer, batch, offer)
+        except Misread as error:
+            if offer.localised is None:
+                raise
+            log.info("`%s` is told no localisation rate for now: %s", peer.name, error)
+            self._untold_until_ms[peer.name] = self.factory.clock.monotonic_ms() + UNTOLD_MS
+            await self.transport.post(peer, batch, replace(offer, localised=None))
+
+    def _tells(self, peer: Peer) -> bool:
+        """Whether this peer is told our rate now."""
+        until_ms = self._untold_until_ms.get(peer.name, 0)
+        return peer.tell_localisation and self.factory.clock.monotonic_ms() >= until_ms
 
     def _event(self, name: str) -> asyncio.Event:
         return self._wake.setdefault(name, asyncio.Event())
@@ -228,4 +261,5 @@ class Neighbours:
             minor_per_gpu_hour=site.minor_per_gpu_hour if own else lends.minor_per_gpu_hour,
             minor_per_cpu_hour=site.minor_per_cpu_hour if own else lends.minor_per_cpu_hour,
             carbon_g_per_kwh=site.carbon_g_per_kwh,
+            localised=self.hearsay.tell(self.factory) if self._tells(peer) else None,
         )

@@ -10,7 +10,6 @@ import msgspec
 
 from tawtin.core.datasets import changed
 from tawtin.core.handshake.timing import unsound
-from tawtin.core.localisation import rates
 from tawtin.model.artifact import (
     DATASET_NAME,
     Artifact,
@@ -30,6 +29,7 @@ from tawtin.model.events import (
     WorkloadsSubmitted,
     decode_entry,
 )
+from tawtin.model.localisation import By
 from tawtin.model.rules import DATA_CLASSES
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
 from tawtin.model.views import CapacityView, NewKey, NodeView, Page
@@ -38,6 +38,7 @@ from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound, ServiceError, VersionMismatch
 from tawtin.runtime.factory import subject_of
 from tawtin.runtime.introductions import Introductions
+from tawtin.runtime.localising import rates_by
 from tawtin.runtime.roaming.lending import guest_tenant
 from tawtin.runtime.workloads import PAGE_MAX, Workloads
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from tawtin.model.events import Entry, Event
     from tawtin.model.resources import Node, NodeHealth
     from tawtin.model.roaming import Peer
-    from tawtin.model.views import Localised
+    from tawtin.model.views import Rates
 
 MANIFEST_BYTES_MAX: Final = 64 << 20
 
@@ -298,12 +299,38 @@ class Service(Workloads):
         )
 
     async def localisation(
-        self, actor: Actor, *, tenant: str | None = None, month: str | None = None
-    ) -> tuple[Localised, ...]:
-        """Which share of that was used at home, by tenant and calendar month; an admin sees the sum over all too."""
+        self,
+        actor: Actor,
+        *,
+        by: By = By.TENANT,
+        tenant: str | None = None,
+        month: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Rates:
+        """Which share of that was used at home, by calendar month; `since` and `until` are months, both included.
+
+        By tenant, an admin sees the sum over all too. Raises Denied, Invalid.
+        """
+        if by is not By.TENANT:
+            actor.need(Scope.ADMIN)
+            if tenant is not None:
+                msg = f"`tenant` goes with `by=tenant`, not with `by={by}`: leave one of them out"
+                raise Invalid(msg)
+        if month is not None and (since is not None or until is not None):
+            msg = "`month` is one month, and `since` and `until` are a stretch of them: give the one or the other"
+            raise Invalid(msg)
+        first, last = since or month or "", until or month or "9999-12"
+        if first > last:
+            msg = f"`since` is {first}, after `until`, which is {last}: exchange them"
+            raise Invalid(msg)
         accounts = await self.usage(actor, tenant=tenant, month=month)
-        found = rates(accounts, {}, self.site.country)
-        return tuple(each for each in found if each.tenant or (actor.admin and tenant is None))
+        hearsay = self.neighbours.hearsay if self.neighbours is not None else None
+        found = rates_by(self.state, hearsay, by, accounts, self.factory.now_ms())
+        items = (each for each in found.items if first <= each.month <= last)
+        if by is By.TENANT:
+            items = (each for each in items if each.tenant or (actor.admin and tenant is None))
+        return msgspec.structs.replace(found, items=tuple(items))
 
     # --- artifacts ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_late
 from prometheus_client.registry import Collector
 
 import tawtin
+from tawtin.core.localisation import WHOLE, Ring
+from tawtin.core.meter import month_of
 from tawtin.model.workload import Phase, RunState
+from tawtin.runtime.localising import own_rates
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -69,6 +72,7 @@ class FactoryCollector(Collector):
         yield from self._about()
         yield from self._work()
         yield from self._nodes()
+        yield from self._localisation()
         yield from self._journal()
         yield from self._http()
 
@@ -132,6 +136,27 @@ class FactoryCollector(Collector):
             memory.add_metric([name], memory_free)
             health.add_metric([name, node.health.value], 1)
         yield from (gpus, free, cpus, memory, health)
+
+    def _localisation(self) -> Iterable[Metric]:
+        shares = GaugeMetricFamily(
+            "tawtin_localisation_ratio",
+            "Share of what runs ended this month used, by how far from home, 0 to 1; absent while nothing was used.",
+            labels=["of", "ring"],
+        )
+        month = month_of(self._service.factory.now_ms())
+        for each in own_rates(self._service.state, month):
+            amounts = (
+                ("gpu_time", each.gpu_ms),
+                ("cpu_time", each.cpu_ms),
+                ("bytes", each.bytes),
+                ("runs", each.runs),
+            )
+            for what, share in amounts:
+                points = (share.home_bp, share.continent_bp, share.outside_bp)
+                for ring, point in zip(Ring, points, strict=True):
+                    if any(points):
+                        shares.add_metric([what, ring.value], point / WHOLE)
+        yield shares
 
     def _journal(self) -> Iterable[Metric]:
         stats = self._service.stats

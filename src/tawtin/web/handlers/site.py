@@ -15,7 +15,7 @@ from tawtin.web.exchange import Answer, Exchange, answer
 from tawtin.web.streams import events_from
 
 if TYPE_CHECKING:
-    from tawtin.model.requests import EventRange, UsageFilter
+    from tawtin.model.requests import EventRange, LocalisationFilter, UsageFilter
     from tawtin.runtime.introductions import Introductions
 
 TEXT = b"text/plain; charset=utf-8"
@@ -62,9 +62,16 @@ async def usage(exchange: Exchange) -> Answer:
 
 async def localisation(exchange: Exchange) -> Answer:
     """Show which share of what ended runs used was used at home, on the continent, outside."""
-    query: UsageFilter = exchange.query
-    found = await exchange.service.localisation(exchange.actor, tenant=query.tenant, month=query.month)
-    return answer(Items(items=found))
+    query: LocalisationFilter = exchange.query
+    found = await exchange.service.localisation(
+        exchange.actor,
+        by=query.by,
+        tenant=query.tenant,
+        month=query.month,
+        since=query.since,
+        until=query.until,
+    )
+    return answer(found)
 
 
 async def list_peers(exchange: Exchange) -> Answer:
