@@ -36,10 +36,8 @@ log = logging.getLogger("tawtin.live")
 T = TypeVar("T")
 PURGE_EVERY_MS: Final = 3_600_000
 PEER_TICK_S: Final = 0.1
-"""How often it is looked for what is due between peers. To sleep until the factory says that something is due was tried:
-an idle factory with a peer used 0.7 % of a processor instead of 0.8 %, and work was there no sooner."""
-"""How often it is looked for what is due between peers. Sleeping until the factory says that something is due was tried:
-an idle factory with a peer used 0.7 % of a processor instead of 0.8 %, most of it for offers, and work was no sooner there."""
+"""How often it is looked for what is due between peers. To sleep until something is said to be due was tried: an idle
+factory with a peer used 0.7 % of a processor instead of 0.8 %, and work was there no sooner."""
 
 
 class LiveSettings(Record, frozen=True, kw_only=True):

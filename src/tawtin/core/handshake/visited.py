@@ -44,6 +44,7 @@ from tawtin.model.roaming import (
     guest_workload,
     receipt_bytes,
     receipt_digest,
+    spec_digest,
 )
 from tawtin.model.workload import OnPartition, Outcome, Receipt, Run, SignedReceipt, Workload
 
@@ -66,6 +67,8 @@ class Reservation:
     shape: Shape
     nodes: tuple[str, ...]
     reply: Reserved
+    spec_digest: str
+    """Of the spec that the place was found for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,7 +129,7 @@ def reserve(visited: Visited, message: Reserve) -> Move | None:
     return None
 
 
-def refuse(message: Reserve, reason: str, sentence: str) -> Move:
+def refuse(message: Reserve | Commit, reason: str, sentence: str) -> Move:
     """Hold nothing."""
     refused = Refused(workload=message.workload, epoch=message.epoch, reason=reason, sentence=sentence[:1024])
     return Move(send=(refused,))
@@ -171,6 +174,8 @@ def _commit(
         return Move(send=(Unknown(workload=message.workload, epoch=message.epoch, resv=message.resv),))
     held = visited.held.reservation
     alive = held is not None and held.resv == message.resv and held.until_ms > visited.boot_ms
+    if held is not None and alive and spec_digest(message.spec) != held.spec_digest:
+        return _another_spec(message, home)
     made = None
     if (
         held is not None
@@ -201,6 +206,17 @@ def _commit(
     if message.mode is OnPartition.RERUN:
         extend_ms = timing.deadline_ms(held.stamp_ms, message.lease_ms, visited.terms.stop_ms)
     return Move(events=events, send=(said,), drop=True, extend_ms=extend_ms)
+
+
+def _another_spec(message: Commit, home: str) -> Move:
+    """The place was found, and judged, for another spec: nothing of this one is taken on."""
+    refused = refuse(message, "SpecDiffers", "the spec of this commit is not the one that was reserved for")
+    gone = NotHeld(workload=message.workload, epoch=message.epoch, resv=message.resv)
+    return Move(
+        send=(*refused.send, gone),
+        drop=True,
+        alarm=f"`{home}` committed {message.workload}.{message.epoch} with another spec than it reserved for",
+    )
 
 
 def _stop(visited: Visited, message: Stop) -> Move:
