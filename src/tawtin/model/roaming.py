@@ -163,6 +163,24 @@ class GuestState(StrEnum):
     SETTLED = "settled"
 
 
+class FilesState(StrEnum):
+    """What became of the files of a guest here; none goes back."""
+
+    HERE = "here"
+    GOING = "going"
+    """The log says that they are not here any more, and their bytes are being deleted."""
+    GONE = "gone"
+
+
+class DroppedFiles(Record, frozen=True, kw_only=True):
+    """An artifact that is deleted here, as far as nothing else names its files."""
+
+    artifact: str
+    size_bytes: int
+    """Of all that is deleted of it, its manifest too."""
+    files: int
+
+
 class Guest(Record, frozen=True, kw_only=True):
     """One epoch of a peer's workload, as the visited factory keeps it."""
 
@@ -182,6 +200,18 @@ class Guest(Record, frozen=True, kw_only=True):
     """Ours, once it has an outcome; it never changes."""
     countersignature: Signature = ""
     disputed: Words = ""
+    inputs: tuple[str, ...] = ()
+    """Artifacts of its home that it needs here."""
+    fetched: tuple[str, ...] = ()
+    """Its outputs that home has begun to fetch; home acknowledges the outcome once it has them."""
+    settled_ms: int | None = None
+    """When it was settled, from which the retention of its files counts; only where it has files."""
+    files: FilesState = FilesState.HERE
+
+    @property
+    def litters(self) -> bool:
+        """Whether it is over, and its files are here yet."""
+        return self.settled_ms is not None and self.files is not FilesState.GONE
 
     @property
     def key(self) -> str:

@@ -149,6 +149,9 @@ class Live:
         if self.neighbours is not None:
             self._tasks.append(asyncio.create_task(self.neighbours.run()))
             self._tasks.append(asyncio.create_task(self._time_forever()))
+            tidying = self.neighbours.tidying
+            if tidying is not None:
+                self._tasks.append(asyncio.create_task(tidying.run(lambda: self.factory, self.durable)))
         self.spawn(self._fill_recent())
 
     async def _fill_recent(self) -> None:

@@ -46,7 +46,15 @@ from tawtin.model.roaming import (
     receipt_digest,
     spec_digest,
 )
-from tawtin.model.workload import OnPartition, Outcome, Receipt, Run, SignedReceipt, Workload
+from tawtin.model.workload import (
+    OnPartition,
+    Outcome,
+    Receipt,
+    Run,
+    SignedReceipt,
+    Workload,
+    inputs_of,
+)
 
 _CAUSES: Final = {
     StopReason.CANCELLED: Cause.CANCELLED,
@@ -199,6 +207,7 @@ def _commit(
         lease_ms=message.lease_ms,
         verdict_not_after_ms=message.verdict_not_after_ms,
         local=workload.id,
+        inputs=inputs_of(message.spec),
     )
     events = (WorkloadsSubmitted(workloads=(workload,)), GuestPut(guest=guest), RunPlaced(run=run))
     said = Committed(workload=message.workload, epoch=message.epoch, state=guest.state)
@@ -280,6 +289,8 @@ def _settle(visited: Visited, guest: Guest, receipt: SignedReceipt, message: Cou
         settled = replace(guest, state=GuestState.SETTLED, countersignature=message.signature)
     else:
         settled = replace(guest, state=GuestState.SETTLED, disputed=message.reason or "disputed")
+    if guest.inputs or receipt.receipt.outputs:
+        settled = replace(settled, settled_ms=visited.now_ms)
     return Move(events=(GuestPut(guest=settled),), send=(told,))
 
 
