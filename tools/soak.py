@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
-from tawtin.runtime.simulate import Failed, simulate
+from tawtin.runtime.simulate import Failed, Quiet, simulate
 from tawtin.runtime.simulate.history import STEPS
 from tawtin.runtime.simulate.network import NetworkFailed, simulate_network
+from tawtin.runtime.simulate.network import Quiet as QuietNetwork
 
 PROGRESS_S = 2.0
 
 
 def one(seed: int, steps: int) -> tuple[int, int, int, str]:
-    """One history in a process of its own: its seed, runs and crashes, and what failed."""
+    """One history in a process of its own, and the quiet one of its seed: its runs and crashes, and what failed."""
     try:
         history = simulate(seed, steps=steps)
+        simulate(seed, driver=Quiet)
     except Failed as failed:
         return seed, 0, 0, str(failed)
     return seed, history.runs, history.crashes, ""
@@ -33,6 +35,7 @@ def one_network(seed: int, _steps: int) -> tuple[int, int, int, str]:
     """The same of a network: the runs that were away are counted."""
     try:
         history = simulate_network(seed)
+        simulate_network(seed, driver=QuietNetwork)
     except NetworkFailed as failed:
         return seed, 0, 0, str(failed)
     return seed, history.roamed, history.crashes, ""

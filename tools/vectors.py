@@ -292,6 +292,7 @@ FILES: Final[dict[str, Callable[[], Json]]] = {
     "receipt.json": lambda: {"parties": parties(), **roaming.receipts(CASA, NAIROBI)},
     "home.json": lambda: {"parties": parties(), **roaming.conversations(CASA, NAIROBI)},
     "messages.json": messages,
+    "spec.json": roaming.specs,
     "log.json": log,
     "timing.json": times,
     "introduction.json": introduced,

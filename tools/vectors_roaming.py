@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tawtin.core import meter
 from tawtin.core.handshake import home as homes
 from tawtin.core.handshake.home import Home
+from tawtin.model.base import canonical
 from tawtin.model.events import Event, RunEnded, RunFenced, RunStarted
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Cause
@@ -39,15 +40,18 @@ from tawtin.model.roaming import (
     as_signed,
     receipt_bytes,
     receipt_digest,
+    spec_digest,
 )
 from tawtin.model.rules import Authorisation
 from tawtin.model.workload import (
     Data,
     Kept,
+    Mount,
     OnPartition,
     Outcome,
     Owner,
     Receipt,
+    Residency,
     Roam,
     Run,
     RunState,
@@ -78,6 +82,22 @@ SPEC: Final = WorkloadSpec(
     max_duration_ms=3_600_000,
     data=Data(data_class="internal", origin="MA"),
 )
+LEASED: Final = replace(SPEC, on_partition=OnPartition.RERUN)
+SPECS: Final = {
+    "the least": WorkloadSpec(name="a", run="true", demand=Demand(options=(Shape(cpus_milli=500),))),
+    "a job": SPEC,
+    "a job with a lease": LEASED,
+    "keys in disorder, text of all kinds, and an empty list of countries": replace(
+        SPEC,
+        name="تدريب",
+        run='echo "\\ \t\u0001"\nsleep 1\n',
+        envs={"b": "2", "a": "1", "ä": "/"},
+        mounts=(Mount(path="/data", artifact="sha256:" + "5e" * 32),),
+        residency=Residency(allow=(), deny=("FR",)),
+        labels={},
+        network=False,
+    ),
+}
 RECEIPT: Final = Receipt(
     home=HOME,
     visited=VISITED,
@@ -99,7 +119,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Reserve(
         workload="wl-1",
         epoch=1,
-        spec_digest="3d" * 32,
+        spec_digest=spec_digest(LEASED),
         demand=SPEC.demand,
         mode=OnPartition.RERUN,
         lease_ms=60_000,
@@ -113,7 +133,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
         workload="wl-1",
         epoch=1,
         resv=RESV,
-        spec=replace(SPEC, on_partition=OnPartition.RERUN),
+        spec=LEASED,
         owner=OWNER,
         shape=SHAPE,
         mode=OnPartition.RERUN,
@@ -135,6 +155,32 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Settled(workload="wl-1", epoch=1, receipt_digest="4c" * 32),
 )
 Json = dict[str, Any]
+
+
+def specs() -> Json:
+    """Specs as they cross, and as they may stand with every default written out: both have one digest."""
+    return {
+        "specs": [
+            {
+                "name": name,
+                "spec": json.loads(canonical(spec)),
+                "written_out": written_out(spec),
+                "canonical": canonical(spec).decode(),
+                "digest": spec_digest(spec),
+            }
+            for name, spec in SPECS.items()
+        ]
+    }
+
+
+def written_out(value: object) -> Any:  # noqa: ANN401 - JSON
+    """A record as JSON with all its fields."""
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value)
+        return {each.encode_name: written_out(getattr(value, each.name)) for each in fields}
+    if isinstance(value, tuple):
+        return [written_out(each) for each in cast("tuple[object, ...]", value)]
+    return msgspec.to_builtins(value)
 
 
 def plain(record: msgspec.Struct) -> Json:

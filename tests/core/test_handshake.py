@@ -26,6 +26,7 @@ from tawtin.model.roaming import (
     GuestState,
     NotHeld,
     ReceiptAgain,
+    Refused,
     Renew,
     RenewOk,
     Reserved,
@@ -35,6 +36,7 @@ from tawtin.model.roaming import (
     Terms,
     Unknown,
     receipt_digest,
+    spec_digest,
 )
 from tawtin.model.workload import CloseKind, OnPartition, Outcome, Owner, Roam, Run, RunState, Usage
 from tests.core.building import spec
@@ -221,8 +223,9 @@ def commit(resv: str = RESV) -> Commit:
 def reservation(**change: object) -> Held:
     reply = Reserved(workload=WL, epoch=2, resv=RESV, ttl_ms=5_000, shape=SHAPE, rate=RATE)
     made = Reservation(
-        epoch=2, resv=RESV, stamp_ms=9_000, until_ms=14_000, shape=SHAPE, nodes=("n",), reply=reply
-    )
+        epoch=2, resv=RESV, stamp_ms=9_000, until_ms=14_000, shape=SHAPE, nodes=("n",), reply=reply,
+        spec_digest=spec_digest(spec()),
+    )  # fmt: skip
     return Held(reservation=changed(made, **change))
 
 
@@ -243,6 +246,18 @@ def test_a_commit_without_its_living_reservation_is_not_held(held: Held):
     move = visited.hear(there(None, held=held), commit(), "casa", never)
     assert move.send == (NotHeld(workload=WL, epoch=2, resv=RESV),)
     assert move.events == ()
+
+
+def test_a_commit_of_another_spec_than_was_reserved_for_is_refused_and_told_to_operators():
+    held = reservation(spec_digest="0" * 64)
+    move = visited.hear(there(None, held=held), commit(), "casa", never)
+    refused, gone = move.send
+    assert isinstance(refused, Refused)
+    assert refused.reason == "SpecDiffers"
+    assert gone == NotHeld(workload=WL, epoch=2, resv=RESV)
+    assert move.events == ()
+    assert move.drop
+    assert "`casa`" in move.alarm
 
 
 def test_a_reservation_of_an_older_store_is_unknown_and_never_not_held():

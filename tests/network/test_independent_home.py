@@ -24,13 +24,13 @@ from tests.peering.independent import Json, canonical, cost_minor, holds
 from tests.peering.independent_home import LOG, Home, to
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.sandbox]
-DEMAND = {"options": [{"gpu_model": "H100", "gpus": 1, "cpus_milli": 1000, "memory_mib": 256}]}
+DEMAND = {"options": [{"gpu_model": "H100", "gpus": 1, "memory_mib": 256}]}
 ABOUT: Json = {
     "mode": "wait",
     "lease_ms": 0,
     "owner": {"kind": "private", "country": "MA"},
 }
-DATA = {"class": "public", "origin": "MA"}
+DATA = {"origin": "MA"}
 Pair = tuple[Home, Folder]
 
 
@@ -61,7 +61,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 def asked(home: Home, workload: str, script: str, *, mode: str = "wait", lease_ms: int = 0) -> Json:
     """Begin an epoch as the page has it: look for room, and commit to what is held."""
     about = {**ABOUT, "mode": mode, "lease_ms": lease_ms, "workload": workload, "epoch": 1}
-    spec = {"name": "from-elsewhere", "run": script, "demand": DEMAND, "data": DATA, "on_partition": mode}
+    spec = {"name": "from-elsewhere", "run": script, "demand": DEMAND, "data": DATA}
+    if mode != "wait":  # which is the default, and left out
+        spec["on_partition"] = mode
     digest = hashlib.sha256(canonical(spec)).hexdigest()
     reserve = {**about, "message": "reserve", "spec_digest": digest, "demand": DEMAND, "data": DATA}
     return home.ask("Nairobi", reserve, {**about, "message": "commit", "spec": spec})

@@ -22,7 +22,7 @@ from tawtin.runtime.roaming.post import AGAIN_MS, AGAIN_MS_MAX
 from tawtin.web import door
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
-REASONS = ("NoLawfulFactory", "NoRoom", "NoFuse", "Superseded", "EarlierEpochEnds")
+REASONS = ("NoLawfulFactory", "NoRoom", "NoFuse", "Superseded", "EarlierEpochEnds", "SpecDiffers")
 FIELDS = sorted({(kind, name) for kind in get_args(Message) for name in kind.__struct_fields__}, key=str)
 
 

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tawtin.core import meter
 from tawtin.core.handshake import timing
+from tawtin.model.base import canonical
 from tawtin.model.roaming import LogAsk, Message, receipt_bytes, receipt_digest
 from tawtin.model.views import LogChunk
-from tawtin.model.workload import Receipt
+from tawtin.model.workload import Receipt, WorkloadSpec
 from tawtin.peering.identity import Identity
 from tawtin.peering.inbox import Envelope, Inbox
 from tawtin.peering.signing import Refusal, Request, Token, verify_answer
@@ -37,7 +38,7 @@ def read(name: str) -> Json:
 
 
 ENVELOPE, RECEIPTS, HOMES, TIMES = map(read, ("envelope.json", "receipt.json", "home.json", "timing.json"))
-MESSAGES, LOG, SCHEMA = map(read, ("messages.json", "log.json", "schema.json"))
+MESSAGES, LOG, SCHEMA, SPECS = map(read, ("messages.json", "log.json", "schema.json", "spec.json"))
 SEEDS = {each["name"]: bytes.fromhex(each["seed"]) for each in ENVELOPE["parties"]}
 KEYS = {each["name"]: each["key"] for each in ENVELOPE["parties"]}
 REQUESTS: dict[str, Json] = {each["name"]: each for each in ENVELOPE["requests"]}
@@ -152,6 +153,21 @@ def test_both_sign_the_same_bytes_of_a_receipt_and_reckon_the_same_cost(case: Js
         assert ours(name).sign(body) == theirs(name).sign(body) == signature
         assert independent.holds(KEYS[name], signature, body)
         assert not independent.holds(KEYS["Lagos"], signature, body)
+
+
+@named(SPECS["specs"])
+def test_both_have_the_same_digest_of_a_spec_however_it_is_written(case: Json):
+    body = case["canonical"].encode()
+    for spec in (case["spec"], case["written_out"]):
+        assert canonical(msgspec.json.decode(json.dumps(spec), type=WorkloadSpec)) == body
+    assert independent.canonical(case["spec"]) == body
+    assert hashlib.sha256(body).hexdigest() == case["digest"]
+
+
+def test_the_reserve_among_the_messages_announces_the_spec_of_the_commit():
+    said: dict[str, Json] = {each["message"]: each for each in MESSAGES["messages"]}
+    want = hashlib.sha256(independent.canonical(said["commit"]["spec"])).hexdigest()
+    assert said["reserve"]["spec_digest"] == want
 
 
 @named(HOMES["conversations"])

@@ -18,6 +18,7 @@ from tawtin.core.handshake import visited
 from tawtin.core.handshake.move import Move
 from tawtin.model.roaming import RenewOk
 from tawtin.model.workload import OnPartition
+from tawtin.runtime.roaming.asking import Asking
 from tawtin.runtime.roaming.lending import Lending
 from tawtin.runtime.simulate.network import Broken, Predicate
 from tawtin.runtime.simulate.network.history import Driver
@@ -167,3 +168,26 @@ def test_a_mistake_in_a_played_order_is_found_and_without_it_all_holds(
     with pytest.raises(Broken) as broken:
         script(Stage())
     assert broken.value.predicate in {Predicate.P1, Predicate.P2, Predicate.P9}
+
+
+def test_a_spec_that_was_not_reserved_for_never_runs_and_the_one_that_was_does(monkeypatch: Patch):
+    stage, lies = Stage(), [True]
+    plain = Asking._commit
+
+    def commit(self: Asking, workload: Any, run: Any) -> Any:
+        message = plain(self, workload, run)
+        return replace(message, spec=replace(message.spec, name="another")) if lies else message
+
+    monkeypatch.setattr(Asking, "_commit", commit)
+    stage.roam()
+    stage.play(30_000)
+    assert not stage.there.host.processes
+    assert stage.there.plane is not None
+    assert stage.there.plane.factory.roaming is not None
+    assert "another spec" in stage.there.plane.factory.roaming.post.alarms[0]
+    lies.clear()
+    home = stage.home.plane
+    assert home is not None
+    home.again()
+    stage.play(30_000, stage.runs)
+    assert stage.runs()

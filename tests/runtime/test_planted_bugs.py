@@ -12,6 +12,7 @@ from tawtin.core import decide as deciding
 from tawtin.core import fold as folding
 from tawtin.core.admit import Submission
 from tawtin.core.decide import Decision
+from tawtin.core.queues import Queues
 from tawtin.core.residency import Judge
 from tawtin.core.seats import Held, Seat
 from tawtin.core.state import State
@@ -23,21 +24,22 @@ from tawtin.model.workload import Phase, Run, Workload
 from tawtin.ports import Report, RunOrder
 from tawtin.runtime import factory as factories
 from tawtin.runtime.factory import Factory, Step
-from tawtin.runtime.simulate import Failed, Invariant, Parts, simulate
+from tawtin.runtime.simulate import Failed, Invariant, Parts, Quiet, simulate
 from tawtin.runtime.simulate import plane as planes
 from tawtin.runtime.simulate.clients import Request
 from tawtin.runtime.simulate.engine import SimEngine
+from tawtin.runtime.simulate.history import Driver
 from tawtin.runtime.simulate.plane import Plane
 
 SEEDS = 40
 Patch = pytest.MonkeyPatch
 
 
-def first_failure(parts: Parts | None = None) -> Failed:
+def first_failure(parts: Parts | None = None, driver: type[Driver] = Driver) -> Failed:
     """Go through histories until one fails."""
     for seed in range(SEEDS):
         try:
-            simulate(seed, parts=parts)
+            simulate(seed, parts=parts, driver=driver)
         except Failed as failed:
             print(str(failed).splitlines()[0])
             return failed
@@ -187,6 +189,20 @@ def test_loss_notices_an_engine_that_is_never_told_again():
             """Trust that whatever was told was heard."""
 
     assert caught(Parts(factory=Once)) is Invariant.LOSS
+
+
+def test_loss_notices_a_pause_that_ends_only_with_the_next_event_where_no_event_comes(monkeypatch: Patch):
+    plain = deciding._Pass._line_up
+
+    def forgetful(self: deciding._Pass, also: tuple[Workload, ...]) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(Queues, "due", _always([]))
+            return plain(self, also)
+
+    monkeypatch.setattr(deciding._Pass, "_line_up", forgetful)
+    failed = first_failure(driver=Quiet)
+    assert failed.invariant is Invariant.LOSS
+    assert f"--seed {failed.seed} --quiet" in str(failed)
 
 
 # --- 4 every millisecond is charged once -----------------------------------------------------------------------------

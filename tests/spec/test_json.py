@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tawtin.model.workload import WorkloadSpec
 from tawtin.spec import (
     DataUse,
     Job,
@@ -174,3 +178,31 @@ def test_an_ordinary_spec_is_read_quickly() -> None:
             parse_json(body)
         rounds.append((time.perf_counter() - start) * 10_000)
     assert min(rounds) < MICROSECONDS_MAX
+
+
+_PRINT_DIGEST = """
+import msgspec, sys
+from tawtin.model.workload import Data, Residency, WorkloadSpec
+from tawtin.spec import digest
+spec = msgspec.json.decode(sys.argv[1], type=WorkloadSpec)
+turned = dict(reversed(spec.envs.items()))
+equal = msgspec.structs.replace(spec, data=Data(origin=""), residency=Residency(allow=()), envs=turned)
+print(digest(spec), digest(equal))
+"""
+
+
+def test_equal_specs_have_one_digest_in_every_process_and_however_they_were_made() -> None:
+    job = Job(run="true", name="same", envs={f"NAME_{number}": str(number) for number in range(40)})
+    spec = parse_job(job).spec
+    assert digest(msgspec.json.decode(msgspec.json.encode(spec), type=WorkloadSpec)) == digest(spec)
+    assert digest(msgspec.structs.replace(spec, run="false")) != digest(spec)
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", _PRINT_DIGEST, msgspec.json.encode(spec).decode()],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout.split() == [digest(spec)] * 2

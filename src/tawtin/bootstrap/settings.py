@@ -87,6 +87,9 @@ class PeeringSettings(Record, frozen=True, kw_only=True):
     """Authorities for peers with an `https` address; empty for the system's."""
     artifact_bytes_max: int = 1 << 40
     """The most bytes that one artifact of a peer may have here."""
+    guest_files_ms: Annotated[int, msgspec.Meta(ge=1)] = 3_600_000
+    """How long the files of a peer's run stay here after it was settled. Then those that nothing else here names are
+    deleted, and the log says so; logs stay for `local.retention_ms`."""
 
 
 class TelemetrySettings(Record, frozen=True, kw_only=True):

@@ -26,7 +26,9 @@ from tawtin.runtime.neighbours import Neighbours
 from tawtin.runtime.roaming import LIVING
 from tawtin.runtime.service import Service
 from tawtin.runtime.system import SystemClock, SystemEntropy
+from tawtin.runtime.tidying import Tidying
 from tawtin.store.artifacts import BlobArtifacts
+from tawtin.store.guarded import GuardedBlobs
 from tawtin.store.incoming import LocalIncoming
 from tawtin.store.open import open_blobs, open_journal
 from tawtin.web.app import create_app
@@ -93,7 +95,11 @@ def prepare_data(settings: Settings) -> Path:
 def open_service(settings: Settings, journal: Journal) -> Service:
     """Wire a factory; nothing happens before its `start`."""
     data = prepare_data(settings)
-    blobs = open_blobs(artifacts_url(settings))
+    clock = SystemClock()
+    keeps_ms = settings.peering.guest_files_ms
+    blobs = GuardedBlobs(
+        open_blobs(artifacts_url(settings)), hold_ms=keeps_ms, monotonic_ms=clock.monotonic_ms
+    )
     root = settings.local.root or str(data / "engine")
     entropy = SystemEntropy()
     identity = open_identity(data)
@@ -112,6 +118,7 @@ def open_service(settings: Settings, journal: Journal) -> Service:
         transport=transport,
         fuse_stop_ms=engine.fuse_stop_ms,
         freight=Freight(carriage),
+        tidying=Tidying(blobs, keeps_ms),
     )
     return Service(
         site=site_of(settings),
@@ -119,7 +126,7 @@ def open_service(settings: Settings, journal: Journal) -> Service:
         journal=journal,
         engine=engine,
         blobs=blobs,
-        clock=SystemClock(),
+        clock=clock,
         entropy=entropy,
         settings=settings.pace,
         neighbours=neighbours,

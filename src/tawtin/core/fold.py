@@ -21,6 +21,8 @@ from tawtin.model.events import (
     CancelAsked,
     Entry,
     FilesCrossed,
+    GuestFilesDropped,
+    GuestFilesGone,
     GuestPut,
     KeyPut,
     NodePut,
@@ -38,9 +40,9 @@ from tawtin.model.events import (
     WorkloadsSubmitted,
 )
 from tawtin.model.idempotency import Remembered
-from tawtin.model.ids import run_id
+from tawtin.model.ids import run_id, workload_of
 from tawtin.model.reasons import Cause
-from tawtin.model.roaming import GuestState
+from tawtin.model.roaming import FilesState, Guest, GuestState
 from tawtin.model.tenant import Account, Spent, Tenant
 from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
 
@@ -114,7 +116,10 @@ def _artifact_dropped(state: State, event: ArtifactDropped, _at_ms: int) -> None
 
 
 def _files_crossed(state: State, event: FilesCrossed, _at_ms: int) -> None:
-    """A peer that was given a first byte of an artifact counts as a place that holds it."""
+    """A peer that was given a first byte of an artifact counts as a place that holds it; a guest's home fetches it."""
+    guest = state.guests.get(state.guest_of.get(workload_of(event.run), ""))
+    if event.sent and guest is not None and event.artifact not in guest.fetched:
+        _put(state, replace(guest, fetched=tuple(sorted((*guest.fetched, event.artifact)))))
     run = state.runs.get(event.run)
     held = state.artifacts.get((run.tenant, event.artifact)) if run is not None else None
     if event.sent and held is not None and event.peer not in held.places:
@@ -305,6 +310,21 @@ def _guest_put(state: State, event: GuestPut, _at_ms: int) -> None:
     _put(state, guest)
 
 
+def _guest_files_dropped(state: State, event: GuestFilesDropped, _at_ms: int) -> None:
+    _put(state, replace(_leftover(state, event.guest), files=FilesState.GOING))
+
+
+def _guest_files_gone(state: State, event: GuestFilesGone, _at_ms: int) -> None:
+    _put(state, replace(_leftover(state, event.guest), files=FilesState.GONE))
+
+
+def _leftover(state: State, key: str) -> Guest:
+    guest = state.leftovers.get(key)
+    if guest is None:
+        fail(f"guest `{key}` has no files here that could go")
+    return guest
+
+
 def _peer_put(state: State, event: PeerPut, _at_ms: int) -> None:
     _put(state, event.peer)
 
@@ -433,6 +453,8 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     VerdictsLapsed: _verdicts_lapsed,
     RunFenced: _run_fenced,
     GuestPut: _guest_put,
+    GuestFilesDropped: _guest_files_dropped,
+    GuestFilesGone: _guest_files_gone,
     PeerPut: _peer_put,
 }
 _GUEST_STATES = list(GuestState)

@@ -63,6 +63,8 @@ class State:
         """The latest `REMEMBERED_MAX`, oldest first."""
         self.peers: dict[str, Peer] = {}
         self.guests: dict[str, Guest] = {}
+        self.leftovers: dict[str, Guest] = {}
+        """Guests that are settled and whose files are here yet."""
         """By key; those that are not settled."""
         self.changed: dict[tuple[str, str], Record | None] = {}
         """By kind and id; None for what no longer exists."""
@@ -141,6 +143,7 @@ class State:
             ("artifact", self.artifacts),
             ("peer", self.peers),
             ("guest", self.guests),
+            ("guest", self.leftovers),
         )
         for kind, table in tables:
             for _, record in sorted(table.items(), key=lambda item: item[0]):
@@ -337,6 +340,10 @@ class State:
         if guest.state is GuestState.SETTLED:
             self.guests.pop(guest.key, None)
             self.guest_of.pop(guest.local, None)
+            if guest.litters:
+                self.leftovers[guest.key] = guest
+            else:
+                self.leftovers.pop(guest.key, None)
         else:
             self.guests[guest.key] = guest
             self.guest_of[guest.local] = guest.key

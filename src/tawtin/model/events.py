@@ -8,7 +8,7 @@ from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
 from tawtin.model.reasons import Cause, Refusal
 from tawtin.model.resources import Node
-from tawtin.model.roaming import Guest, Peer
+from tawtin.model.roaming import DroppedFiles, Guest, Peer
 from tawtin.model.tenant import ApiKey, Tenant
 from tawtin.model.workload import CloseKind, Kept, Outcome, Run, SignedReceipt, Usage, Workload
 
@@ -167,6 +167,20 @@ class FilesCrossed(_Event, tag=True, frozen=True, kw_only=True):
     """The rule that lets it leave."""
 
 
+class GuestFilesDropped(_Event, tag=True, frozen=True, kw_only=True):
+    """Files of a guest that is over are not here any more, but for what something else names. Their bytes go next."""
+
+    guest: str
+    """Its home, workload and epoch, as `guest_key` has them."""
+    dropped: tuple[DroppedFiles, ...] = ()
+
+
+class GuestFilesGone(_Event, tag=True, frozen=True, kw_only=True):
+    """The bytes of these files are deleted."""
+
+    guest: str
+
+
 class VerdictsLapsed(_Event, tag=True, frozen=True, kw_only=True):
     """An authorisation or a rule ended, so that the verdicts that depended on it are given anew."""
 
@@ -190,6 +204,8 @@ Event = (
     | VerdictsLapsed
     | RunFenced
     | GuestPut
+    | GuestFilesDropped
+    | GuestFilesGone
     | PeerPut
 )
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from functools import cache
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 import msgspec
 
-from tawtin.model.base import Record
+from tawtin.model.base import Record, as_canonical, canonical
 from tawtin.model.localisation import Told
 from tawtin.model.money import Minor, Rate
 from tawtin.model.resources import Demand, Shape
@@ -169,6 +168,24 @@ class GuestState(StrEnum):
     SETTLED = "settled"
 
 
+class FilesState(StrEnum):
+    """What became of the files of a guest here; none goes back."""
+
+    HERE = "here"
+    GOING = "going"
+    """The log says that they are not here any more, and their bytes are being deleted."""
+    GONE = "gone"
+
+
+class DroppedFiles(Record, frozen=True, kw_only=True):
+    """An artifact that is deleted here, as far as nothing else names its files."""
+
+    artifact: str
+    size_bytes: int
+    """Of all that is deleted of it, its manifest too."""
+    files: int
+
+
 class Guest(Record, frozen=True, kw_only=True):
     """One epoch of a peer's workload, as the visited factory keeps it."""
 
@@ -188,6 +205,18 @@ class Guest(Record, frozen=True, kw_only=True):
     """Ours, once it has an outcome; it never changes."""
     countersignature: Signature = ""
     disputed: Words = ""
+    inputs: tuple[str, ...] = ()
+    """Artifacts of its home that it needs here."""
+    fetched: tuple[str, ...] = ()
+    """Its outputs that home has begun to fetch; home acknowledges the outcome once it has them."""
+    settled_ms: int | None = None
+    """When it was settled, from which the retention of its files counts; only where it has files."""
+    files: FilesState = FilesState.HERE
+
+    @property
+    def litters(self) -> bool:
+        """Whether it is over, and its files are here yet."""
+        return self.settled_ms is not None and self.files is not FilesState.GONE
 
     @property
     def key(self) -> str:
@@ -219,6 +248,7 @@ class Reserve(_Message, tag="reserve", frozen=True, kw_only=True):
     """Home looks for a place."""
 
     spec_digest: Digest
+    """Of the spec that a commit brings; see `spec_digest`."""
     demand: Demand
     mode: OnPartition
     lease_ms: Duration
@@ -378,36 +408,22 @@ FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispu
 FromVisited = Reserved | Refused | Committed | NotHeld | Unknown | Renew | Complete | ReceiptAgain | Settled
 Message = FromHome | FromVisited
 
-_sorted: Final = msgspec.json.Encoder(order="sorted").encode
-
 
 def receipt_bytes(receipt: Receipt) -> bytes:
-    """The canonical bytes of a receipt, which both factories sign: keys sorted, no white space, no defaults.
-
-    Equal receipts have equal bytes. The encoder alone leaves out what IS the default, not what equals it.
-    """
-    return _sorted(_without_defaults(receipt))
+    """The canonical bytes of a receipt, which both factories sign."""
+    return canonical(receipt)
 
 
 def as_signed(receipt: Receipt) -> Receipt:
     """An equal receipt that crosses without defaults, so that its reader has to sort the keys and no more."""
-    return msgspec.json.decode(receipt_bytes(receipt), type=Receipt)
-
-
-@cache
-def _fields(kind: type[Record]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    return msgspec.structs.fields(kind)
-
-
-def _without_defaults(value: object) -> object:
-    if isinstance(value, Record):
-        held = [(each, getattr(value, each.name)) for each in _fields(type(value))]
-        return {each.encode_name: _without_defaults(part) for each, part in held if part != each.default}
-    if isinstance(value, tuple):
-        return [_without_defaults(part) for part in cast("tuple[object, ...]", value)]
-    return value
+    return as_canonical(receipt)
 
 
 def receipt_digest(receipt: Receipt) -> str:
     """SHA-256 of them, hexadecimal."""
     return hashlib.sha256(receipt_bytes(receipt)).hexdigest()
+
+
+def spec_digest(spec: WorkloadSpec) -> str:
+    """SHA-256 of the canonical JSON of a spec as it travels, hexadecimal: `reserve` announces it, `commit` has it."""
+    return hashlib.sha256(canonical(spec)).hexdigest()

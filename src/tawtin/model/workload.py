@@ -139,6 +139,12 @@ class WorkloadSpec(Record, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
+def inputs_of(spec: WorkloadSpec) -> tuple[str, ...]:
+    """The artifacts that a spec needs before it starts, each once."""
+    named = (spec.workdir, *(mount.artifact for mount in spec.mounts))
+    return tuple(dict.fromkeys(each for each in named if each))
+
+
 class ArrayRef(Record, frozen=True, kw_only=True):
     """The place of a workload in an array that was submitted as one."""
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tawtin.model.artifact import Manifest
     from tawtin.model.roaming import Peer
-    from tawtin.model.workload import WorkloadSpec
     from tawtin.ports import Blobs, Incoming, Pieces
 
 log = logging.getLogger("tawtin.carriage")
@@ -212,12 +211,6 @@ class _Fetch:
             )
         self.moved()
         return piece
-
-
-def inputs_of(spec: WorkloadSpec) -> tuple[str, ...]:
-    """The artifacts that a spec needs before it starts, each once."""
-    named = (spec.workdir, *(mount.artifact for mount in spec.mounts))
-    return tuple(dict.fromkeys(each for each in named if each))
 
 
 def _exactly(source: IO[bytes], count: int) -> bytes:

@@ -14,9 +14,9 @@ from tawtin.model.events import FilesCrossed, StopOrdered
 from tawtin.model.ids import run_id
 from tawtin.model.reasons import Cause
 from tawtin.model.roaming import Guest, Side, receipt_bytes, receipt_digest
-from tawtin.model.workload import Outcome
+from tawtin.model.workload import Outcome, inputs_of
 from tawtin.ports import TransportError
-from tawtin.runtime.carriage import Broken, Load, inputs_of
+from tawtin.runtime.carriage import Broken, Load
 from tawtin.runtime.errors import NotFound
 from tawtin.runtime.roaming.asking import Fetched
 

@@ -36,6 +36,8 @@ log = logging.getLogger("tawtin.live")
 T = TypeVar("T")
 PURGE_EVERY_MS: Final = 3_600_000
 PEER_TICK_S: Final = 0.1
+"""How often it is looked for what is due between peers. To sleep until something is said to be due was tried: an idle
+factory with a peer used 0.7 % of a processor instead of 0.8 %, and work was there no sooner."""
 
 
 class LiveSettings(Record, frozen=True, kw_only=True):
@@ -147,6 +149,9 @@ class Live:
         if self.neighbours is not None:
             self._tasks.append(asyncio.create_task(self.neighbours.run()))
             self._tasks.append(asyncio.create_task(self._time_forever()))
+            tidying = self.neighbours.tidying
+            if tidying is not None:
+                self._tasks.append(asyncio.create_task(tidying.run(lambda: self.factory, self.durable)))
         self.spawn(self._fill_recent())
 
     async def _fill_recent(self) -> None:

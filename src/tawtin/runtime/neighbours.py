@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tawtin.ports import Entropy, Signer, Transport
     from tawtin.runtime.factory import Factory
     from tawtin.runtime.freight import Freight
+    from tawtin.runtime.tidying import Tidying
 
 log = logging.getLogger("tawtin.neighbours")
 BATCH_MAX: Final = 64
@@ -76,13 +77,18 @@ class Neighbours:
         transport: Transport,
         fuse_stop_ms: Callable[[], int | None],
         freight: Freight | None = None,
+        tidying: Tidying | None = None,
     ) -> None:
-        """`fuse_stop_ms` says what the engine, once it is open, promises about leases; `freight` moves files."""
+        """`fuse_stop_ms` says what the engine, once it is open, promises about leases; `freight` moves files.
+
+        `tidying` deletes those of guests.
+        """
         self.signer = signer
         self.entropy = entropy
         self.transport = transport
         self.fuse_stop_ms = fuse_stop_ms
         self.freight = freight
+        self.tidying = tidying
         self.roaming: Roaming
         self.factory: Factory
         self.offers_heard_ms: dict[str, int] = {}

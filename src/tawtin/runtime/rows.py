@@ -84,7 +84,7 @@ def _row(kind: str, row_id: str, record: Record | None) -> Row:
             id=row_id,
             phase=record.state.value,
             parent=record.home,
-            live=record.state is not GuestState.SETTLED,
+            live=record.state is not GuestState.SETTLED or record.litters,
             body=body,
         )
     if isinstance(record, ApiKey | Account | Artifact):

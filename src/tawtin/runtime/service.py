@@ -65,6 +65,8 @@ class Service(Workloads):
         if self.neighbours is not None:
             self.introductions = Introductions(self, self.neighbours.signer, self.neighbours.transport)
         self._uploaded: dict[str, set[str]] = {}
+        if self.neighbours is not None and self.neighbours.tidying is not None:
+            self.neighbours.tidying.uploaded = self._uploaded
 
     def authenticate(self, token: str, now_ms: int | None = None) -> Actor | None:
         """Who holds this token; None if nobody does any more."""

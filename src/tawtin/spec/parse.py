@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from tawtin.model.base import canonical
 from tawtin.model.views import FieldError
 from tawtin.model.workload import WorkloadSpec
 from tawtin.spec.advice import warnings_for
@@ -22,14 +23,13 @@ from tawtin.spec.kinds import Reading
 from tawtin.spec.tree import BYTES_MAX, DEPTH_MAX, Mapping, Node, Scalar, Sequence, decode, parse
 
 _DECODER: Final = msgspec.json.Decoder(Job)
-_CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
 _SBATCH: Final = re.compile(r"^#SBATCH(?:\s|$)", re.MULTILINE)
 Values = Map[str, str]
 
 
 def digest(spec: WorkloadSpec) -> str:
-    """Return the SHA-256 of the spec's canonical JSON, hexadecimal."""
-    return hashlib.sha256(_CANONICAL.encode(spec)).hexdigest()
+    """Return the SHA-256 of the spec's canonical JSON, hexadecimal. Equal specs have equal digests in every process."""
+    return hashlib.sha256(canonical(spec)).hexdigest()
 
 
 def parse_yaml(

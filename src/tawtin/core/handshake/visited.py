@@ -44,8 +44,17 @@ from tawtin.model.roaming import (
     guest_workload,
     receipt_bytes,
     receipt_digest,
+    spec_digest,
 )
-from tawtin.model.workload import OnPartition, Outcome, Receipt, Run, SignedReceipt, Workload
+from tawtin.model.workload import (
+    OnPartition,
+    Outcome,
+    Receipt,
+    Run,
+    SignedReceipt,
+    Workload,
+    inputs_of,
+)
 
 _CAUSES: Final = {
     StopReason.CANCELLED: Cause.CANCELLED,
@@ -66,6 +75,8 @@ class Reservation:
     shape: Shape
     nodes: tuple[str, ...]
     reply: Reserved
+    spec_digest: str
+    """Of the spec that the place was found for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,7 +137,7 @@ def reserve(visited: Visited, message: Reserve) -> Move | None:
     return None
 
 
-def refuse(message: Reserve, reason: str, sentence: str) -> Move:
+def refuse(message: Reserve | Commit, reason: str, sentence: str) -> Move:
     """Hold nothing."""
     refused = Refused(workload=message.workload, epoch=message.epoch, reason=reason, sentence=sentence[:1024])
     return Move(send=(refused,))
@@ -171,6 +182,8 @@ def _commit(
         return Move(send=(Unknown(workload=message.workload, epoch=message.epoch, resv=message.resv),))
     held = visited.held.reservation
     alive = held is not None and held.resv == message.resv and held.until_ms > visited.boot_ms
+    if held is not None and alive and spec_digest(message.spec) != held.spec_digest:
+        return _another_spec(message, home)
     made = None
     if (
         held is not None
@@ -194,6 +207,7 @@ def _commit(
         lease_ms=message.lease_ms,
         verdict_not_after_ms=message.verdict_not_after_ms,
         local=workload.id,
+        inputs=inputs_of(message.spec),
     )
     events = (WorkloadsSubmitted(workloads=(workload,)), GuestPut(guest=guest), RunPlaced(run=run))
     said = Committed(workload=message.workload, epoch=message.epoch, state=guest.state)
@@ -201,6 +215,17 @@ def _commit(
     if message.mode is OnPartition.RERUN:
         extend_ms = timing.deadline_ms(held.stamp_ms, message.lease_ms, visited.terms.stop_ms)
     return Move(events=events, send=(said,), drop=True, extend_ms=extend_ms)
+
+
+def _another_spec(message: Commit, home: str) -> Move:
+    """The place was found, and judged, for another spec: nothing of this one is taken on."""
+    refused = refuse(message, "SpecDiffers", "the spec of this commit is not the one that was reserved for")
+    gone = NotHeld(workload=message.workload, epoch=message.epoch, resv=message.resv)
+    return Move(
+        send=(*refused.send, gone),
+        drop=True,
+        alarm=f"`{home}` committed {message.workload}.{message.epoch} with another spec than it reserved for",
+    )
 
 
 def _stop(visited: Visited, message: Stop) -> Move:
@@ -264,6 +289,8 @@ def _settle(visited: Visited, guest: Guest, receipt: SignedReceipt, message: Cou
         settled = replace(guest, state=GuestState.SETTLED, countersignature=message.signature)
     else:
         settled = replace(guest, state=GuestState.SETTLED, disputed=message.reason or "disputed")
+    if guest.inputs or receipt.receipt.outputs:
+        settled = replace(settled, settled_ms=visited.now_ms)
     return Move(events=(GuestPut(guest=settled),), send=(told,))
 
 

@@ -11,6 +11,7 @@ from tawtin.core import roam
 from tawtin.core.handshake import home as homes
 from tawtin.core.handshake import timing
 from tawtin.core.handshake.home import Home
+from tawtin.model.base import as_canonical
 from tawtin.model.events import RunPlaced
 from tawtin.model.ids import run_id
 from tawtin.model.reasons import Cause
@@ -24,6 +25,7 @@ from tawtin.model.roaming import (
     Reserve,
     Reserved,
     receipt_bytes,
+    spec_digest,
 )
 from tawtin.model.workload import (
     CloseKind,
@@ -126,15 +128,15 @@ class Asking:
         self._rest_until_ms[name] = self.post.tick_ms() + REST_MS
 
     def _reserve(self, workload: Workload, peer: Peer) -> Reserve:
-        spec = workload.spec
+        spec = self._travelling(workload)
         return Reserve(
             workload=workload.id,
             epoch=workload.epoch + 1,
-            spec_digest=workload.digest,
+            spec_digest=spec_digest(spec),
             demand=spec.demand,
             mode=spec.on_partition,
             lease_ms=peer.terms.lease_ms if spec.on_partition is OnPartition.RERUN else 0,
-            data=self._travelling(workload).data,
+            data=spec.data,
             owner=self._owner(workload),
             network=spec.network,
             lasts_ms=spec.max_duration_ms,
@@ -324,7 +326,7 @@ class Asking:
         tenant = self.post.factory.state.tenants[workload.tenant]
         data = workload.spec.data
         origin = data.origin or tenant.country or self.post.factory.site.country
-        return replace(workload.spec, data=replace(data, origin=origin))
+        return as_canonical(replace(workload.spec, data=replace(data, origin=origin)))
 
     def _owner(self, workload: Workload) -> Owner:
         tenant = self.post.factory.state.tenants[workload.tenant]

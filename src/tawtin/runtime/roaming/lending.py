@@ -139,6 +139,7 @@ class Lending:
             shape=place.shape,
             nodes=nodes,
             reply=reply,
+            spec_digest=message.spec_digest,
         )
         return Move(send=(reply,))
 

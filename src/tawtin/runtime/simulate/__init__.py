@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from tawtin.runtime.simulate.history import Failed, History, simulate
+from tawtin.runtime.simulate.quiet import Quiet
 from tawtin.runtime.simulate.words import Invariant, Violation
 from tawtin.runtime.simulate.world import Parts
 
-__all__ = ["Failed", "History", "Invariant", "Parts", "Violation", "simulate"]
+__all__ = ["Failed", "History", "Invariant", "Parts", "Quiet", "Violation", "simulate"]

@@ -7,6 +7,7 @@ import sys
 import time
 
 from tawtin.runtime.simulate.history import STEPS, Failed, simulate
+from tawtin.runtime.simulate.quiet import Quiet
 
 
 def main() -> int:
@@ -15,11 +16,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from there on")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of the safety phase")
+    parser.add_argument("--quiet", action="store_true", help="histories in which hardly anything happens")
     given = parser.parse_args()
     begun = time.monotonic()
     for seed in range(given.seed, given.seed + given.seeds):
         try:
-            history = simulate(seed, steps=given.steps)
+            history = simulate(seed, steps=given.steps, driver=Quiet if given.quiet else None)
         except Failed as failed:
             sys.stdout.write(f"{failed}\n")
             return 1

@@ -45,33 +45,39 @@ class History(Record, frozen=True, kw_only=True):
 class Failed(Exception):
     """An invariant was violated; the message tells the seed, how to see it again, and what happened last."""
 
-    def __init__(self, world: World, violation: Violation) -> None:
-        """Keep which invariant, and say how to see it again."""
+    def __init__(self, world: World, violation: Violation, more: str = "") -> None:
+        """Keep which invariant, and say how to see it again; `more` is added to the command."""
         self.invariant = violation.invariant
         self.seed = world.seed
-        again = f"python -m tawtin.runtime.simulate --seed {world.seed}"
+        again = f"python -m tawtin.runtime.simulate --seed {world.seed}{more}"
         super().__init__(f"seed {world.seed}: {violation}\nsee it again: {again}\n{world.trace.text()}")
 
 
-def simulate(seed: int, *, steps: int = STEPS, parts: Parts | None = None) -> History:
-    """Go through one history. Raises Failed if an invariant does not hold."""
+def simulate(
+    seed: int, *, steps: int = STEPS, parts: Parts | None = None, driver: type[Driver] | None = None
+) -> History:
+    """Go through one history. Raises Failed if an invariant does not hold.
+
+    `driver` is another kind of history, such as `Quiet`.
+    """
     quiet = logging.getLogger("tawtin.factory")
     level = quiet.level
     quiet.setLevel(logging.CRITICAL)
     world = World(seed, parts)
+    drives = (driver or Driver)(world)
     try:
-        return _simulate(world, steps)
+        return _simulate(drives, steps)
     except Violation as violation:
-        raise Failed(world, violation) from violation
+        raise Failed(world, violation, drives.flags) from violation
     except Exception as error:
         violation = Violation(Invariant.SOUND, f"{type(error).__name__}: {error}")
-        raise Failed(world, violation) from error
+        raise Failed(world, violation, drives.flags) from error
     finally:
         quiet.setLevel(level)
 
 
-def _simulate(world: World, steps: int) -> History:
-    driver = Driver(world)
+def _simulate(driver: Driver, steps: int) -> History:
+    world = driver.world
     driver.begin()
     for _ in range(steps):
         driver.step()
@@ -93,6 +99,9 @@ def _simulate(world: World, steps: int) -> History:
 
 class Driver:
     """Chooses what happens next."""
+
+    flags = ""
+    """How the command that shows this kind of history again is told of it."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -2,5 +2,6 @@
 
 from tawtin.runtime.simulate.network.auditor import Broken, Predicate
 from tawtin.runtime.simulate.network.history import NetworkFailed, NetworkHistory, simulate_network
+from tawtin.runtime.simulate.network.quiet import Quiet
 
-__all__ = ["Broken", "NetworkFailed", "NetworkHistory", "Predicate", "simulate_network"]
+__all__ = ["Broken", "NetworkFailed", "NetworkHistory", "Predicate", "Quiet", "simulate_network"]

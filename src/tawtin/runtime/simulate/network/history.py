@@ -54,8 +54,7 @@ class NetworkHistory(Record, frozen=True, kw_only=True):
 class NetworkFailed(Exception):
     """A predicate does not hold; the message tells the seed, how to see it again, and what happened last."""
 
-    def __init__(self, seed: int, broken: Broken, trace: str, pace: int = 1) -> None:
-        more = f" --pace {pace}" if pace != 1 else ""
+    def __init__(self, seed: int, broken: Broken, trace: str, more: str = "") -> None:
         again = f"python -m tawtin.runtime.simulate.network --seed {seed}{more}"
         super().__init__(f"seed {seed}: {broken}\nsee it again: {again}\n{trace}")
         self.predicate = broken.predicate
@@ -70,28 +69,30 @@ def simulate_network(
     bias: str = "",
     weather: dict[str, int] | None = None,
     pace: int = 1,
+    driver: type[Driver] | None = None,
 ) -> NetworkHistory:
     """Go through one history. Raises NetworkFailed.
 
     `bias` is `wait` or `rerun` for workloads of one kind only. `weather` replaces chances that the seed would draw:
     those of `Network`, of `Driver` and of `EngineFaults`. `pace` makes programs last, and lets time pass between what
     people do and what breaks, that many times as long; leases, letters and control planes stay as quick as they are.
+    `driver` is another kind of history, such as `Quiet`.
     """
     quiet = [logging.getLogger(name) for name in ("tawtin.factory", "tawtin.roaming")]
     levels = [logger.level for logger in quiet]
     for logger in quiet:
         logger.setLevel(logging.CRITICAL)
-    world = Driver(seed, parts or {}, bias, pace)
+    world = (driver or Driver)(seed, parts or {}, bias, pace)
     world.weather = weather or {}
     for name, chance in world.weather.items():
         setattr(world.network if hasattr(world.network, name) else world, name, chance)
     try:
         return world.run(steps)
     except Broken as broken:
-        raise NetworkFailed(seed, broken, world.trace.text(), pace) from broken
+        raise NetworkFailed(seed, broken, world.trace.text(), world.flags()) from broken
     except Exception as error:
         broken = Broken(Predicate.SOUND, f"{type(error).__name__}: {error}")
-        raise NetworkFailed(seed, broken, world.trace.text(), pace) from error
+        raise NetworkFailed(seed, broken, world.trace.text(), world.flags()) from error
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
@@ -129,12 +130,13 @@ class Driver:
         self.weather: dict[str, int] = {}
         self.crashes = self.cuts = self.made = 0
 
+    def flags(self) -> str:
+        """How the command that shows this kind of history again is told of it."""
+        return f" --pace {self.pace}" if self.pace != 1 else ""
+
     def run(self, steps: int) -> NetworkHistory:
         """Both phases."""
-        for site in self.sites:
-            site.start()
-            site.found([other for other in self.sites if other is not site])
-            self._settle(site)
+        self.found()
         for site in self.sites:
             site.commit_percent = self.random.choice((0, 0, 2, 6))
             for name in ("refuse", "break_after", "slow", "late", "lost"):
@@ -143,6 +145,17 @@ class Driver:
             self.step()
         self.heal()
         self.rest()
+        return self.told()
+
+    def found(self) -> None:
+        """Every factory begins, and knows the others."""
+        for site in self.sites:
+            site.start()
+            site.found([other for other in self.sites if other is not site])
+            self._settle(site)
+
+    def told(self) -> NetworkHistory:
+        """What came of it."""
         return NetworkHistory(
             seed=self.seed,
             workloads=len(self.auditor.home_of),
