@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import msgspec
 import pytest
 
 from tawtin.model.events import NodePut, TenantPut, WorkloadsSubmitted
+from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, NodeHealth, Shape
 from tawtin.model.tenant import Quota, Scope, Tenant
-from tawtin.model.workload import Residency
+from tawtin.model.workload import Outcome, Phase, Residency
+from tawtin.ports import Report
 from tawtin.runtime.errors import Conflict, Denied, Invalid, NotFound, Refused, VersionMismatch
-from tests.runtime.shell import in_loop, running, spec
+from tests.runtime.shell import SITE, in_loop, running, spec
 
 
 @in_loop
@@ -196,6 +200,29 @@ async def test_what_waits_says_why():
         plan = await shell.service.plan(bank, spec(), "d")
         assert plan.starts_now
         assert len((await shell.service.workloads(bank)).items) == 1
+
+
+@in_loop
+async def test_a_workload_that_is_placed_while_it_is_looked_up_is_shown_as_placed():
+    site = msgspec.structs.replace(SITE, backoff_ms=400)
+    async with running(site=site) as shell:
+        workload = await shell.submit()
+        run = await shell.placed(workload)
+        lost = Report(run=run, ended_ms=1, outcome=Outcome.INTERRUPTED, cause=Cause.SUPERVISOR_LOST)
+        shell.engine.say(lost)
+        await shell.until(lambda: shell.service.state.workloads[workload].phase is Phase.QUEUED, "the pause")
+        read = shell.service.in_thread
+
+        async def slowly(call: Any, *args: object) -> Any:  # noqa: ANN401 - whatever is read
+            if args and args[0] == "run":
+                await shell.placed(workload, 2)
+            return await read(call, *args)
+
+        shell.service.in_thread = slowly
+        view = await shell.service.view(shell.admin, workload)
+        assert (view.workload.phase, view.waiting) == (Phase.PLACED, None)
+        assert view.run is not None
+        assert view.run.epoch == 2
 
 
 @in_loop

@@ -216,12 +216,13 @@ class Workloads(Live):
         return await self._view(await self.own(actor, workload_id))
 
     async def _view(self, workload: Workload, run: Run | None = None) -> WorkloadView:
+        if run is None and workload.epoch and workload.id not in self.state.run_of:
+            body = await self.in_thread(self.journal.get, "run", f"{workload.id}.{workload.epoch}")
+            run = decode("run", body) if body is not None else None
+            workload = self.state.workloads.get(workload.id, workload)  # it may have been placed meanwhile
         live = self.state.run_of.get(workload.id)
         if live is not None:
             run = self.state.runs[live]
-        elif run is None and workload.epoch:
-            body = await self.in_thread(self.journal.get, "run", f"{workload.id}.{workload.epoch}")
-            run = decode("run", body) if body is not None else None
         return WorkloadView(
             workload=workload, status=status_of(workload, run), waiting=self._waiting(workload), run=run
         )
@@ -248,6 +249,7 @@ class Workloads(Live):
         )
 
     def _waiting(self, workload: Workload) -> WaitingView | None:
+        """Why it waits; `workload` is as the state has it now, if that has it."""
         if workload.phase is Phase.PLACED and workload.id in self.state.workloads:
             return self._silent(workload)
         if workload.phase is not Phase.QUEUED or workload.id not in self.state.workloads:
