@@ -240,6 +240,7 @@ class Factory:
             array_size=array.size if array else None,
             array_id=array.id if array else "",
             fuse_ms=self.roaming.fuse_ms(run.id) if self.roaming is not None else None,
+            adopt=self.state.restored is not None and run.placed_ms <= self.state.restored.at_ms,
         )
 
     def stop_request(self, run: Run) -> StopRequest:
@@ -276,7 +277,7 @@ class Factory:
         self, workload: Workload, shape: Shape, slots: tuple[Slot, ...], node: Node, rate: Rate
     ) -> Run:
         """The next run of a workload, here; `node` is that of its first slot."""
-        epoch = workload.epoch + 1
+        epoch = workload.epoch_last + 1
         held = shape.gpus > 0
         usage = Usage(gpu_model=node.gpu_model if held else "", gpus_declared=node.gpus_declared and held)
         return Run(

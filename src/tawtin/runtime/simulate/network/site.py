@@ -20,7 +20,7 @@ from tawtin.ports import JournalError
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.roaming import Roaming
 from tawtin.runtime.roaming.lending import guest_tenant
-from tawtin.runtime.rows import decode
+from tawtin.runtime.rows import fetch
 from tawtin.runtime.simulate.engine import EngineFaults, SimEngine
 from tawtin.runtime.simulate.host import Host
 from tawtin.runtime.simulate.network.clock import DriftingClock
@@ -295,12 +295,7 @@ class SimSite:
         needs = roaming.needs(sender, message)
         if needs and not plane.quiet:
             return False
-        rows: dict[tuple[str, str], Any] = {}
-        for kind, name in needs:
-            body = self.journal.get(kind, name)
-            if body is not None:
-                rows[kind, name] = decode(kind, body)
-        roaming.hear(sender, message, rows)
+        roaming.hear(sender, message, fetch(self.journal, needs))
         return True
 
     def due(self) -> None:
