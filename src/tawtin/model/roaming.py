@@ -343,6 +343,8 @@ class Recalled(_Message, tag="recalled", frozen=True, kw_only=True):
 
     highest: Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] = 0
     """The highest epoch that it has a record of; 0 for none."""
+    receipt: SignedReceipt | None = None
+    """Of the epoch just below, if that has an outcome: home may wait for it, although all was said about it once."""
 
 
 class LogAsk(Record, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from tawtin.model.events import (
     decode_entry,
 )
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
-from tawtin.model.views import CapacityView, NewKey, NodeView, Page
+from tawtin.model.views import CapacityView, NewKey, NodeView, Page, StoreView
 from tawtin.ports import BlobError, Blobs
 from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound, ServiceError, VersionMismatch
@@ -171,6 +171,35 @@ class Service(Workloads):
         self.factory.stage(TenantPut(tenant=tenant, by=actor.key), PeerPut(peer=put, by=actor.key))
         await self.durable()
         return put
+
+    async def store(self, actor: Actor) -> StoreView:
+        """Whether the store was put back from a backup, and who is still asked what it knows."""
+        actor.need(Scope.ADMIN)
+        await self.settle()
+        roaming, restored = self.factory.roaming, self.state.restored
+        if roaming is None:
+            return StoreView(incarnation=restored.incarnation if restored else "", restored=restored)
+        return StoreView(
+            incarnation=roaming.lending.incarnation,
+            restored=restored,
+            silent=roaming.recalling.silent() if roaming.post.recalls else (),
+            alarms=tuple(roaming.post.alarms),
+        )
+
+    async def waive(self, actor: Actor, peer: str, why: str) -> StoreView:
+        """Say that a peer will never tell what it knows of us. Raises NotFound, and Conflict if nobody is asked."""
+        actor.need(Scope.ADMIN)
+        self.check()
+        roaming = self.factory.roaming
+        if peer not in self.state.peers:
+            msg = f"no peer `{peer}`"
+            raise NotFound(msg)
+        if roaming is None or not roaming.post.recalls:
+            msg = f"`{peer}` is not asked for anything: the store was not put back, or all have answered"
+            raise Conflict(msg)
+        roaming.recalling.waive(peer, actor.key, why)
+        await self.durable()
+        return await self.store(actor)
 
     async def found(self, tenant: Tenant) -> NewKey | None:
         """At the very first start: make the owner's tenant and its admin key. None if there are tenants already."""

@@ -28,7 +28,6 @@ from tawtin.model.roaming import (
     FromHome,
     Guest,
     GuestState,
-    Message,
     NotHeld,
     Recall,
     Recalled,
@@ -323,15 +322,11 @@ def recall(message: Recall, above: tuple[Run, ...], before: Guest | None, highes
     `above` are the live runs of its workload from the epoch of the message on, `before` is the record of the epoch just
     before, which home may wait for although all was said about it; `highest` is the highest epoch with a record.
     """
-    said: list[Message] = []
-    if before is not None and before.receipt is not None:
-        outcome = before.receipt.receipt.outcome
-        said.append(
-            Complete(workload=before.workload, epoch=before.epoch, outcome=outcome, receipt=before.receipt)
-        )
-    if not above:
-        said.append(Recalled(workload=message.workload, epoch=message.epoch, highest=highest))
-    return Move(events=_fence(above), send=tuple(said), drop=True)
+    if above:
+        return Move(events=_fence(above), drop=True)
+    receipt = before.receipt if before is not None else None
+    said = Recalled(workload=message.workload, epoch=message.epoch, highest=highest, receipt=receipt)
+    return Move(send=(said,), drop=True)
 
 
 def _is_known(visited: Visited, resv: str) -> bool:

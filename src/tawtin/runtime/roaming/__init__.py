@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tawtin.model.ids import run_id
 from tawtin.model.roaming import (
+    Complete,
     FromVisited,
     Message,
     PeerState,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tawtin.core.decide import Decision, Promise
     from tawtin.model.events import Event, RunEnded
+    from tawtin.model.roaming import Peer
     from tawtin.model.workload import Run
     from tawtin.ports import Entropy, Signer
     from tawtin.runtime.factory import Factory
@@ -112,7 +114,7 @@ class Roaming:
         """Which rows `hear` wants to see, if the state does not have them: kind and id, as `rows.fetch` takes them."""
         state = self.factory.state
         if isinstance(message, FromVisited):
-            run = run_id(message.workload, message.epoch)
+            run = run_id(message.workload, message.epoch - isinstance(message, Recalled))
             wanted = [] if run in state.runs else [("run", run)]
             return (
                 *wanted,
@@ -133,11 +135,21 @@ class Roaming:
             self.asking.reserved(sender, message)
         elif isinstance(message, Refused):
             self.asking.refused(sender, message)
-        elif isinstance(message, Recalled) and self.post.recalls:
-            self.recalling.hear(sender, message)
         elif isinstance(message, Recalled):
-            return  # an answer that comes late, or twice
+            if self.post.recalls:  # else an answer that comes late, or twice
+                self._recalled(peer, message, rows)
         elif isinstance(message, FromVisited):
             self.asking.hear(peer, message, rows)
         else:
             self.lending.hear(peer, message, rows)
+
+    def _recalled(self, peer: Peer, message: Recalled, rows: Mapping[tuple[str, str], Any]) -> None:
+        """A peer tells what it knows of a workload, and how the last epoch ended that we know, if that is at it."""
+        if message.receipt is not None and message.epoch > 1:
+            receipt = message.receipt
+            outcome = receipt.receipt.outcome
+            said = Complete(
+                workload=message.workload, epoch=message.epoch - 1, outcome=outcome, receipt=receipt
+            )
+            self.asking.hear(peer, said, rows)
+        self.recalling.hear(peer.name, message)

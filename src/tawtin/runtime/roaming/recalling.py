@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tawtin.model.events import EpochsRaised, RecallWaived, StoreRestored
-from tawtin.model.ids import made_ms, workload_of
+from tawtin.model.ids import made_ms, run_id, workload_of
 from tawtin.model.roaming import PeerState, Recall
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ class Recalling:
         workload = self.post.factory.state.workloads.get(message.workload)
         if workload is None or message.epoch != workload.epoch_last + 1:
             return
+        run = self.post.factory.state.runs.get(run_id(message.workload, message.epoch - 1))
+        if run is not None and run.factory == peer and message.receipt is not None:
+            return  # its files are on their way here: it is asked again
         self._answers.setdefault(peer, {})[message.workload] = message.highest
         asked = f"recall {peer}"
         if len(self._answers[peer]) % ASKED_MAX == 0:
