@@ -64,15 +64,6 @@ def waits_for_nobody(patch: Patch) -> None:
     patch.setattr(Recalling, "_missing", lambda *_: [])
 
 
-def ends_nothing_that_home_does_not_know(patch: Patch) -> None:
-    plain = visited.recall
-    patch.setattr(visited, "recall", lambda message, above, *more: plain(message, (), *more))
-
-
-def does_not_wait_for_what_runs_unrecorded(patch: Patch) -> None:
-    patch.setattr("tawtin.runtime.roaming.post.Post.unrecorded", lambda _: False)
-
-
 def orders_old_runs_as_new_ones(patch: Patch) -> None:
     patch.setattr(Factory, "_is_adopted", lambda *_: False)
 
@@ -86,8 +77,6 @@ MUTANTS: list[tuple[Callable[[Patch], None], set[Predicate]]] = [
     (keeps_its_incarnation, EXECUTION),
     (raises_no_epoch, EXECUTION),
     (waits_for_nobody, EXECUTION),
-    (ends_nothing_that_home_does_not_know, EXECUTION),
-    (does_not_wait_for_what_runs_unrecorded, EXECUTION),
     (orders_old_runs_as_new_ones, EXECUTION | LIVENESS),
     (looks_at_no_mark, EXECUTION | LIVENESS),
 ]

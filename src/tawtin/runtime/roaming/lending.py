@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -28,6 +28,7 @@ from tawtin.model.roaming import (
     Reserve,
     Reserved,
     guest_key,
+    guest_workload,
     receipt_bytes,
 )
 from tawtin.model.tenant import Quota, Tenant
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
     from tawtin.model.roaming import Peer
     from tawtin.runtime.roaming.post import Post
+
+EPOCHS_LOST_MAX: Final = 1_000
+"""So many epochs above the last one that home knows are looked for among what the engine remembers."""
 
 
 class Lending:
@@ -130,9 +134,18 @@ class Lending:
             message,
             tuple(run for run in runs if run is not None),
             guests.get(key) or rows.get(("guest", key)),
-            max([rows.get(known, 0), *(each.epoch for each in live)]),
+            max([rows.get(known, 0), self._remembered(peer, message), *(each.epoch for each in live)]),
         )
         self.post.make(peer.name, move)
+
+    def _remembered(self, peer: Peer, message: Recall) -> int:
+        """The highest epoch that our engine remembers and our own store, which was put back, may have lost."""
+        if self.post.factory.state.restored is None:
+            return 0
+        started = self.post.started()
+        epochs = range(message.epoch, message.epoch + EPOCHS_LOST_MAX)
+        names = ((each, guest_workload(peer.name, message.workload, each)) for each in epochs)
+        return max((each for each, name in names if run_id(name, 1) in started), default=0)
 
     def _is_countersigned(self, peer: Peer, guest: Guest | None, message: Countersign) -> bool:
         if guest is None or guest.receipt is None:
