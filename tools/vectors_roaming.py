@@ -27,6 +27,8 @@ from tawtin.model.roaming import (
     GuestState,
     Message,
     NotHeld,
+    Recall,
+    Recalled,
     ReceiptAgain,
     Refused,
     Renew,
@@ -153,6 +155,8 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Countersign(workload="wl-1", epoch=1, receipt_digest="4c" * 32, signature="B" * 86 + "=="),
     Dispute(workload="wl-1", epoch=1, receipt_digest="4c" * 32, reason="its usage costs otherwise"),
     Settled(workload="wl-1", epoch=1, receipt_digest="4c" * 32),
+    Recall(workload="wl-1", epoch=2),
+    Recalled(workload="wl-1", epoch=2, highest=3),
 )
 Json = dict[str, Any]
 

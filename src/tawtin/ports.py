@@ -5,7 +5,7 @@ Concrete parts implement these; `bootstrap` alone knows which. Simulation implem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Final, Protocol
 
 import msgspec
@@ -210,6 +210,25 @@ class Journal(Protocol):
         ...
 
 
+class Mark(Protocol):
+    """How long the log was, kept beside the journal and never restored with it. Methods block.
+
+    It is never ahead of what is durable, and may be behind.
+    """
+
+    def read(self) -> Head | None:
+        """What was written last; None if nothing was, or it cannot be read."""
+        ...
+
+    def write(self, head: Head) -> None:
+        """Keep the head of what is durable. Survives the process at once, the machine after `sync`. Never raises."""
+        ...
+
+    def sync(self) -> None:
+        """Let it survive the machine as well. Never raises."""
+        ...
+
+
 # --- blobs -----------------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +346,9 @@ class RunOrder(Record, frozen=True, kw_only=True):
     array_id: str = ""
     fuse_ms: int | None = None
     """When the engine ends it by itself, by `Clock.monotonic_ms` of this machine, unless `extend` comes before."""
+    adopt: bool = False
+    """It was placed before the factory's store was put back from a backup, and may have been over since: nothing is
+    started for it. A run that the engine does not remember it remembers as ended, and reports so."""
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -391,6 +413,10 @@ class Engine(Protocol):
 
     def extend(self, run: str, fuse_ms: int) -> None:
         """Let the run go on until then. Never shortens, never revives; unknown and ended runs are left alone."""
+        ...
+
+    def started(self) -> Mapping[str, bool]:
+        """Every run that is still remembered, also such as were to be forgotten: run -> whether it is over."""
         ...
 
     def reports(self) -> list[Report]:

@@ -99,6 +99,9 @@ class FakeEngine:
     def extend(self, run: str, fuse_ms: int) -> None:
         pass
 
+    def started(self) -> dict[str, bool]:
+        return {}
+
     def reports(self) -> list[Report]:
         news, self._news = self._news, []
         return news

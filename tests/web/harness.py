@@ -102,6 +102,9 @@ class FakeEngine:
         self._news.append(report)
         self._wake()
 
+    def started(self) -> dict[str, bool]:
+        return {}
+
     def reports(self) -> list[Report]:
         news, self._news = self._news, []
         return news

@@ -22,6 +22,7 @@ from tawtin.peering.transport import HttpTransport
 from tawtin.rules.load import load_packs
 from tawtin.runtime.carriage import Carriage
 from tawtin.runtime.freight import Freight
+from tawtin.runtime.hindsight import Hindsight
 from tawtin.runtime.neighbours import Neighbours
 from tawtin.runtime.roaming import LIVING
 from tawtin.runtime.service import Service
@@ -30,6 +31,7 @@ from tawtin.runtime.tidying import Tidying
 from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.guarded import GuardedBlobs
 from tawtin.store.incoming import LocalIncoming
+from tawtin.store.mark import FILE, MarkFile
 from tawtin.store.open import open_blobs, open_journal
 from tawtin.web.app import create_app
 from tawtin.web.door import Door
@@ -92,8 +94,8 @@ def prepare_data(settings: Settings) -> Path:
     return data
 
 
-def open_service(settings: Settings, journal: Journal) -> Service:
-    """Wire a factory; nothing happens before its `start`."""
+def open_service(settings: Settings, journal: Journal, restored: str = "") -> Service:
+    """Wire a factory; nothing happens before its `start`. `restored` is why an operator says that the journal was."""
     data = prepare_data(settings)
     clock = SystemClock()
     keeps_ms = settings.peering.guest_files_ms
@@ -117,6 +119,7 @@ def open_service(settings: Settings, journal: Journal) -> Service:
         entropy=entropy,
         transport=transport,
         fuse_stop_ms=engine.fuse_stop_ms,
+        started=engine.started,
         freight=Freight(carriage),
         tidying=Tidying(blobs, keeps_ms),
     )
@@ -130,15 +133,16 @@ def open_service(settings: Settings, journal: Journal) -> Service:
         entropy=entropy,
         settings=settings.pace,
         neighbours=neighbours,
+        hindsight=Hindsight(MarkFile(data / FILE), restored),
     )
 
 
-async def start_service(settings: Settings) -> Service:
+async def start_service(settings: Settings, restored: str = "") -> Service:
     """Start a factory: open the journal, adopt what runs, and at the very first start make the owner's key."""
     prepare_data(settings)
     journal = await asyncio.to_thread(open_journal, journal_url(settings))
     try:
-        service = open_service(settings, journal)
+        service = open_service(settings, journal, restored)
         await service.start()
     except BaseException:
         journal.close()
@@ -167,14 +171,20 @@ def _door(service: Service) -> Door | None:
 
 
 async def run_factory(
-    settings: Settings, stop: asyncio.Event, announce: Callable[[str, Service], None] | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    announce: Callable[[str, Service], None] | None = None,
+    *,
+    restored: str = "",
 ) -> None:
     """Run a factory until `stop` is set; then let go of it, and its runs go on.
+
+    `restored` is why an operator says that its journal was put back from a backup; empty if it was not.
 
     `announce` is called once with the address that it listens on. That address is also in `address.json` of the data
     folder while it runs.
     """
-    service = await start_service(settings)
+    service = await start_service(settings, restored)
     address_file = Path(settings.data, ADDRESS)
 
     def up(url: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tawtin.bootstrap.settings import Settings
     from tawtin.engines.local.engine import LocalEngine
     from tawtin.model.base import Record
+    from tawtin.model.restored import Restored
     from tawtin.ports import Journal, Report
 
 RUN_S = 30
@@ -227,6 +228,36 @@ def journal(settings: Settings) -> list[Check]:
     return [ok("journal", f"{head.size} entries, {rows} live records, root {head.root.hex()[:16]}...")]
 
 
+def restored(settings: Settings) -> list[Check]:
+    """Whether the journal is the one that this factory had last, and whether peers are still asked about a restore."""
+    from tawtin.model.restored import ID
+    from tawtin.runtime.hindsight import behind_mark
+    from tawtin.runtime.rows import decode
+    from tawtin.store.mark import FILE, MarkFile
+
+    if not settings.store.journal and not Path(settings.data, "journal.db").exists():
+        return []
+    try:
+        mark = MarkFile(Path(settings.data, FILE)).read()  # before the journal, which goes on meanwhile
+        with _opened(settings) as opened:
+            behind, row = behind_mark(opened, mark), opened.get("meta", ID)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator has to know
+        return [fault("store", f"it cannot be read: {error}", "see what `journal` says above")]
+    if behind:
+        mend = "if it was put back from a backup: tawtin up, which notices; else put back the one that is missing"
+        return [fault("store", f"it is older than the factory has been: {behind}", mend)]
+    if row is None:
+        return [ok("store", "it was never put back from a backup")]
+    last: Restored = decode("meta", row)
+    said = f"put back from a backup {last.count} times, last noticed by {last.by}: {last.why}"
+    if last.over:
+        return [ok("store", f"{said}; peers have said what they know")]
+    mend = "tawtin peer list names the peers that are waited for; tawtin peer waive NAME, for one that is gone for good"
+    return [
+        warning("store", f"{said}; nothing goes to peers until all of them have said what they know", mend)
+    ]
+
+
 def deep(settings: Settings) -> list[Check]:
     """That the Merkle root follows from the entries, and every row from the events."""
     if not settings.store.journal and not Path(settings.data, "journal.db").exists():
@@ -360,6 +391,7 @@ CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (
     port,
     rules,
     journal,
+    restored,
     engine,
     listening,
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tawtin.client import Client
     from tawtin.model.introduction import Introduction
     from tawtin.model.roaming import Peer
+    from tawtin.model.views import StoreView
 
 
 VALID_MINUTES_MAX = 1440
@@ -94,8 +95,17 @@ def _configure(verb: argparse.ArgumentParser) -> None:
         parser.example(action, f"tawtin peer {name} nairobi")
         action.add_argument("name", help="of the peer")
         action.set_defaults(call=call)
+    _waiving(actions)
     for action in actions.choices.values():
         parser.remote(action)
+
+
+def _waiving(actions: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
+    waive = parser.sub(actions, "waive", "after a restore, do not wait for a factory that is gone for good")
+    parser.example(waive, "tawtin peer waive nairobi --why 'its site burned down, its operator says'")
+    waive.add_argument("name", help="of the peer")
+    waive.add_argument("--why", required=True, help="what the log keeps")
+    waive.set_defaults(call=peer_waive)
 
 
 def _lending(action: argparse.ArgumentParser) -> None:
@@ -154,10 +164,11 @@ def peer_me(arguments: argparse.Namespace) -> int:
 def peer_list(arguments: argparse.Namespace) -> int:
     """List."""
     with session.connect(arguments) as client:
-        peers = client.peers()
+        peers, store = client.peers(), client.store()
     if arguments.json:
         output.emit({"items": peers})
         return exits.OK
+    _tell_store(store)
     if not peers:
         print("no other factory is known; add one: tawtin peer add --help")
         return exits.OK
@@ -166,6 +177,29 @@ def peer_list(arguments: argparse.Namespace) -> int:
         for each in peers
     ]
     print(output.columns(["PEER", "COUNTRY", "STATE", "ADDRESS", "WE LEND", "KEY"], rows))
+    return exits.OK
+
+
+def _tell_store(store: StoreView) -> None:
+    """What follows from a store that was put back from a backup, while something does."""
+    if not store.silent or store.restored is None:
+        return
+    why, silent = output.clean(store.restored.why), ", ".join(store.silent)
+    print(f"the store was put back from a backup ({store.restored.by}: {why}).")
+    print("Nothing goes to peers, and nothing that was accepted before is placed, until these say")
+    print(f"what they know: {silent}")
+    print("One that is gone for good: tawtin peer waive NAME --why TEXT")
+    print()
+
+
+def peer_waive(arguments: argparse.Namespace) -> int:
+    """Wait no more."""
+    with session.connect(arguments) as client:
+        store = client.waive(arguments.name, why=arguments.why)
+    if arguments.json:
+        output.emit(store)
+    else:
+        print(f"{arguments.name} is not waited for; still silent: {', '.join(store.silent) or 'nobody'}")
     return exits.OK
 
 

@@ -40,6 +40,12 @@ def _configure(verb: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="another value for one setting, such as api.port=0",
     )
+    verb.add_argument(
+        "--restored",
+        default="",
+        metavar="WHY",
+        help="its journal was put back from a backup: ask peers what they know before anything is placed",
+    )
     parser.local(verb)
     verb.set_defaults(call=run)
 
@@ -55,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     configure_logs(settings.telemetry)
     try:
-        _serve(settings, as_json=arguments.json)
+        _serve(settings, as_json=arguments.json, restored=arguments.restored)
     except JournalError as error:
         held = "in use by" in str(error)
         raise exits.Fault(str(error), exits.CONFLICT if held else exits.FACTORY) from None
@@ -86,7 +92,7 @@ def settings_of(folder: Path, overrides: list[str]) -> Settings:
         raise exits.Fault(str(error)) from None
 
 
-def _serve(settings: Settings, *, as_json: bool) -> None:
+def _serve(settings: Settings, *, as_json: bool, restored: str = "") -> None:
     import uvloop
 
     from tawtin.bootstrap.wire import run_factory
@@ -100,7 +106,7 @@ def _serve(settings: Settings, *, as_json: bool) -> None:
         def announce(url: str, service: Service) -> None:
             _announce(settings, url, service, as_json=as_json)
 
-        await run_factory(settings, stop, announce)
+        await run_factory(settings, stop, announce, restored=restored)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
@@ -130,6 +136,8 @@ def _detach(folder: Path, settings: Settings, arguments: argparse.Namespace) -> 
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = [sys.executable, "-m", "tawtin", "up", str(folder)]
     words += [word for each in arguments.overrides for word in ("--set", each)]
+    if arguments.restored:
+        words += ["--restored", arguments.restored]
     place = data / LOG
     with place.open("ab") as log:
         begins = log.tell()

@@ -195,6 +195,8 @@ class AsyncClient:
     identity = _call(calls.identity)
     peers = _call(calls.peers)
     put_peer = _call(calls.put_peer)
+    store = _call(calls.store)
+    waive = _call(calls.waive)
     introductions = _call(calls.introductions)
     invite = _call(calls.invite)
     join = _call(calls.join)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Page,
         PlanView,
         Rates,
+        StoreView,
         Submitted,
         WhoAmI,
         WorkloadView,
@@ -260,6 +261,19 @@ def peers() -> Call[tuple[Peer, ...]]:
 def put_peer(name: str, peer: Peer | Mapping[str, Any]) -> Call[Peer]:
     """Add or change a peer."""
     return Call("PUT", f"/peers/{quoted(name)}", _reads(lambda: _of("roaming").Peer), body=_encoded(peer))
+
+
+def store() -> Call[StoreView]:
+    """Whether the store was put back from a backup, and which peers are still asked what they know."""
+    return Call("GET", "/store", _reads(lambda: _views().StoreView))
+
+
+def waive(name: str, *, why: str) -> Call[StoreView]:
+    """Say that a peer is gone for good, and is not waited for after a restore."""
+    path = f"/peers/{quoted(name)}/waive"
+    return Call(
+        "POST", path, _reads(lambda: _views().StoreView), body=_encoded({"why": why}), repeatable=False
+    )
 
 
 def introductions() -> Call[tuple[Introduction, ...]]:

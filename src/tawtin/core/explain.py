@@ -138,13 +138,28 @@ class _Why:
 
     def view(self) -> WaitingView:
         """The first reason that holds."""
-        return self._unlawful() or self._never() or self._later() or self._held() or self._for_room()
+        return (
+            self._recalled()
+            or self._unlawful()
+            or self._never()
+            or self._later()
+            or self._held()
+            or self._for_room()
+        )
 
     def _say(
         self, reason: Waiting, sentence: str, *, start_ms: int | None = None, **values: str | int
     ) -> WaitingView:
         return WaitingView(
             reason=reason, sentence=sentence, start_ms=start_ms, position=self.position, values=values
+        )
+
+    def _recalled(self) -> WaitingView | None:
+        if not self.state.is_recalled(self.workload):
+            return None
+        return self._say(
+            Waiting.STORE_RESTORED,
+            "the factory's store was put back from a backup, and peers may run it: all of them are asked first",
         )
 
     def _unlawful(self) -> WaitingView | None:

@@ -20,6 +20,7 @@ from tawtin.model.events import (
     ArtifactKept,
     CancelAsked,
     Entry,
+    EpochsRaised,
     FilesCrossed,
     GuestFilesDropped,
     GuestFilesGone,
@@ -28,12 +29,14 @@ from tawtin.model.events import (
     NodePut,
     NodeRemoved,
     PeerPut,
+    RecallWaived,
     RunEnded,
     RunFenced,
     RunMetered,
     RunPlaced,
     RunStarted,
     StopOrdered,
+    StoreRestored,
     SubmissionRefused,
     TenantPut,
     VerdictsLapsed,
@@ -42,6 +45,7 @@ from tawtin.model.events import (
 from tawtin.model.idempotency import Remembered
 from tawtin.model.ids import run_id, workload_of
 from tawtin.model.reasons import Cause
+from tawtin.model.restored import Restored
 from tawtin.model.roaming import FilesState, Guest, GuestState
 from tawtin.model.tenant import Account, Spent, Tenant
 from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
@@ -188,8 +192,8 @@ def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
     workload = state.workloads.get(run.workload)
     if workload is None or workload.phase is not Phase.QUEUED or workload.cancel:
         fail(f"run `{run.id}` is of a workload that does not wait")
-    if run.epoch != workload.epoch + 1 or run.id != run_id(workload.id, run.epoch):
-        fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch + 1}")
+    if run.epoch != workload.epoch_last + 1 or run.id != run_id(workload.id, run.epoch):
+        fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch_last + 1}")
     if run.tenant != workload.tenant or run.state is not RunState.PLACED or run.stop is not None:
         fail(f"run `{run.id}` is not a new run of its workload")
     if run.shape not in workload.spec.demand.options:
@@ -329,6 +333,38 @@ def _peer_put(state: State, event: PeerPut, _at_ms: int) -> None:
     _put(state, event.peer)
 
 
+# --- a store that was put back --------------------------------------------------------------------------------------
+
+
+def _store_restored(state: State, event: StoreRestored, at_ms: int) -> None:
+    count = state.restored.count + 1 if state.restored is not None else 1
+    put = Restored(incarnation=event.incarnation, count=count, at_ms=at_ms, by=event.by, why=event.why)
+    _put(state, put)
+
+
+def _recall_waived(state: State, event: RecallWaived, _at_ms: int) -> None:
+    waived = sorted({*_recalling(state).waived, event.peer})
+    _put(state, replace(_recalling(state), waived=tuple(waived)))
+
+
+def _epochs_raised(state: State, event: EpochsRaised, _at_ms: int) -> None:
+    restored = _recalling(state)
+    for name, epoch in sorted(event.epochs.items()):
+        workload = state.workloads.get(name)
+        if workload is None or epoch <= workload.epoch_last:
+            fail(f"epoch {epoch} of `{name}` is not above what is known here")
+    for name, epoch in sorted(event.epochs.items()):
+        workload = state.workloads[name]
+        _change(state, replace(workload, epoch_known=epoch, version=workload.version + 1))
+    _put(state, replace(restored, over=True))
+
+
+def _recalling(state: State) -> Restored:
+    if state.restored is None or state.restored.over:
+        fail("peers are not asked for what they know: the store was not put back")
+    return state.restored
+
+
 def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, spent: int) -> Workload:
     """What a workload is after its run ended."""
     version = workload.version + 1
@@ -456,5 +492,8 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     GuestFilesDropped: _guest_files_dropped,
     GuestFilesGone: _guest_files_gone,
     PeerPut: _peer_put,
+    StoreRestored: _store_restored,
+    RecallWaived: _recall_waived,
+    EpochsRaised: _epochs_raised,
 }
 _GUEST_STATES = list(GuestState)

@@ -9,6 +9,7 @@ from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
+from tawtin.model.restored import ID, Restored
 from tawtin.model.roaming import Guest, Peer
 from tawtin.model.tenant import Account, ApiKey, Tenant
 from tawtin.model.workload import Phase, Run, Workload
@@ -77,6 +78,9 @@ def _keep_site(state: State, record: Record) -> tuple[str, str]:
         case Guest():
             state.put_guest(record)
             kind, name = "guest", record.key
+        case Restored():
+            state.put_restored(record)
+            kind, name = "meta", ID
         case _:
             fail(f"a {type(record).__name__} is no record of the state")
     return kind, name

@@ -2,7 +2,7 @@
 
 A workload's place in line is the time it was submitted, then its id, whatever happened to it since. Lists hold
 `(submitted_ms, id)`. What may not be placed whatever is free is kept apart: until a time (`delayed`), or until
-somebody changes something (`parked`: unlawful now, or its own budget is spent).
+somebody changes something (`parked`: unlawful now, its own budget is spent, or peers are asked about it).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Parked(StrEnum):
 
     UNLAWFUL = "unlawful"
     BUDGET = "budget"
+    RECALL = "recall"
+    """The store was put back, and peers have not said yet what they know of it."""
 
 
 class Tally:

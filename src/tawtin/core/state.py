@@ -24,6 +24,7 @@ from tawtin.model.base import Record
 from tawtin.model.idempotency import Remembered
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, NodeHealth
+from tawtin.model.restored import Restored
 from tawtin.model.roaming import Guest, GuestState, Peer
 from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
@@ -66,6 +67,8 @@ class State:
         self.leftovers: dict[str, Guest] = {}
         """Guests that are settled and whose files are here yet."""
         """By key; those that are not settled."""
+        self.restored: Restored | None = None
+        """The last time that the store was put back from a backup."""
         self.changed: dict[tuple[str, str], Record | None] = {}
         """By kind and id; None for what no longer exists."""
         self._placeable = residency.is_country(site.country)
@@ -144,6 +147,7 @@ class State:
             ("peer", self.peers),
             ("guest", self.guests),
             ("guest", self.leftovers),
+            ("meta", {} if self.restored is None else {"": self.restored}),
         )
         for kind, table in tables:
             for _, record in sorted(table.items(), key=lambda item: item[0]):
@@ -348,7 +352,25 @@ class State:
             self.guests[guest.key] = guest
             self.guest_of[guest.local] = guest.key
 
+    def is_recalled(self, workload: Workload) -> bool:
+        """Whether others may know of later epochs of it than this store, and have not all been heard yet."""
+        restored = self.restored
+        return (
+            restored is not None
+            and not restored.over
+            and not workload.guest
+            and workload.submitted_ms <= restored.at_ms
+        )
+
+    def put_restored(self, restored: Restored) -> None:
+        """The store was put back, or what follows from that has changed: look at all that waits again."""
+        self.restored = restored
+        for workload in [each for each in self.workloads.values() if each.phase is Phase.QUEUED]:
+            self._judge_workload(workload)
+
     def _parked(self, workload: Workload, demand_class: DemandClass, now_ms: int | None) -> Parked | None:
+        if self.is_recalled(workload):
+            return Parked.RECALL
         if not self.lawful(workload, now_ms):
             return Parked.UNLAWFUL
         budget = workload.spec.budget_minor

@@ -185,6 +185,30 @@ class VerdictsLapsed(_Event, tag=True, frozen=True, kw_only=True):
     """An authorisation or a rule ended, so that the verdicts that depended on it are given anew."""
 
 
+class StoreRestored(_Event, tag=True, frozen=True, kw_only=True):
+    """The store was found to have been put back from a backup: it has a new incarnation from here on."""
+
+    incarnation: str
+    by: str
+    """Who noticed: `mark`, `engine`, `operator`, or the name of a peer."""
+    why: str
+
+
+class RecallWaived(_Event, tag=True, frozen=True, kw_only=True):
+    """A person said that a peer will never tell what it knows of us, so that it is not waited for."""
+
+    peer: str
+    by: str = ""
+    why: str = ""
+
+
+class EpochsRaised(_Event, tag=True, frozen=True, kw_only=True):
+    """After a restore, all peers and the engine have told what they know: placing goes on, above their epochs."""
+
+    epochs: dict[str, int] = {}
+    """Workload -> the highest epoch that any of them knows, where that is above the last one here."""
+
+
 Event = (
     TenantPut
     | KeyPut
@@ -207,6 +231,9 @@ Event = (
     | GuestFilesDropped
     | GuestFilesGone
     | PeerPut
+    | StoreRestored
+    | RecallWaived
+    | EpochsRaised
 )
 
 

@@ -28,6 +28,17 @@ def make_id(prefix: str, now_ms: int, random: int) -> str:
     return f"{prefix}-{''.join(reversed(digits))}"
 
 
+def made_ms(id: str) -> int | None:
+    """When an id was made, milliseconds UTC; None for what is no id of `make_id`."""
+    digits = id.rpartition("-")[2]
+    if len(digits) != _ID_CHARS or not set(digits) <= set(_ALPHABET):
+        return None
+    number = 0
+    for digit in digits:
+        number = number * 32 + _ALPHABET.index(digit)
+    return number >> RANDOM_BITS
+
+
 def run_id(workload_id: str, epoch: int) -> str:
     """Return the name under which an engine knows one epoch of a workload: `<workload>.<epoch>`."""
     return f"{workload_id}.{epoch}"

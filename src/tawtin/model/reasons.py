@@ -41,6 +41,8 @@ class Waiting(StrEnum):
     """It does not run here now, and peers that may lawfully run it are being asked for room."""
     PEER_UNREACHABLE = "PeerUnreachable"
     """The peers that may lawfully run it, or the one that runs it, have not been heard from."""
+    STORE_RESTORED = "StoreRestored"
+    """The factory's store was put back from a backup, and not all peers have said yet what they know of it."""
     NOT_YET_DECIDED = "NotYetDecided"
     """It was accepted a moment ago and the next pass will decide."""
 

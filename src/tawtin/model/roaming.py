@@ -366,6 +366,22 @@ class Settled(_Message, tag="settled", frozen=True, kw_only=True):
     receipt_digest: Digest
 
 
+class Recall(_Message, tag="recall", frozen=True, kw_only=True):
+    """Home's store was put back: end what you have of the workload from `epoch` on, and say what you know of it.
+
+    `epoch` is the first one that home does not know.
+    """
+
+
+class Recalled(_Message, tag="recalled", frozen=True, kw_only=True):
+    """Nothing of the workload from `epoch` on is held or runs at visited any more."""
+
+    highest: Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] = 0
+    """The highest epoch that it has a record of; 0 for none."""
+    receipt: SignedReceipt | None = None
+    """Of the epoch just below, if that has an outcome: home may wait for it, although all was said about it once."""
+
+
 class LogAsk(Record, frozen=True, kw_only=True):
     """Home asks for a piece of the log of an epoch that a peer has, or had."""
 
@@ -404,8 +420,10 @@ class Piece(Record, frozen=True, kw_only=True):
     data: bytes
 
 
-FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispute
-FromVisited = Reserved | Refused | Committed | NotHeld | Unknown | Renew | Complete | ReceiptAgain | Settled
+FromHome = Reserve | Commit | RenewOk | Stop | CompleteAck | Countersign | Dispute | Recall
+FromVisited = (
+    Reserved | Refused | Committed | NotHeld | Unknown | Renew | Complete | ReceiptAgain | Settled | Recalled
+)
 Message = FromHome | FromVisited
 
 

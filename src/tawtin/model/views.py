@@ -12,6 +12,7 @@ from tawtin.model.localisation import By
 from tawtin.model.money import Rate
 from tawtin.model.reasons import Waiting
 from tawtin.model.resources import Node, Shape, Slot
+from tawtin.model.restored import Restored
 from tawtin.model.rules import Finding
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import Input, Run, Workload
@@ -329,6 +330,19 @@ class Invited(Record, frozen=True, kw_only=True):
     invitation: str
     """One word, to be sent to the other operator; not shown again."""
     introduction: Introduction
+
+
+class StoreView(Record, frozen=True, kw_only=True):
+    """Whether the store was ever put back from a backup, and what follows from that."""
+
+    incarnation: str
+    """Goes with every reservation that peers get."""
+    restored: Restored | None = None
+    """The last time, if there was one."""
+    silent: tuple[str, ...] = ()
+    """Peers that have not said yet what they know of what was accepted before; nothing goes to peers meanwhile."""
+    alarms: tuple[str, ...] = ()
+    """What operators have to look at about peers, since the start, at most a hundred, oldest first."""
 
 
 class IdentityView(Record, frozen=True, kw_only=True):

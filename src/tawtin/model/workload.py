@@ -197,6 +197,8 @@ class Workload(Record, frozen=True, kw_only=True):
     phase: Phase = Phase.QUEUED
     epoch: int = 0
     """The last epoch given out; 0 before the first run."""
+    epoch_known: int = 0
+    """The highest epoch that others knew of when the store had been put back from a backup. Never given out again."""
     cancel: bool = False
     """Somebody asked for its end; no new run starts."""
     interruptions: int = 0
@@ -214,6 +216,11 @@ class Workload(Record, frozen=True, kw_only=True):
     outputs: tuple[Kept, ...] = ()
     version: int = 1
     """Rises by one at every change; the ETag."""
+
+    @property
+    def epoch_last(self) -> int:
+        """The highest epoch that may ever have been given out; the next one is above it."""
+        return max(self.epoch, self.epoch_known)
 
 
 class Kept(Record, frozen=True, kw_only=True):

@@ -187,7 +187,7 @@ class Factory:
                 secrets_drop=tuple(self._secrets_drop),
             ),
             effects=Effects(
-                ensure=tuple(order for order in self._ensure if order.run not in stopping),
+                ensure=tuple(each for each in self._ensure if each.adopt or each.run not in stopping),
                 stop=tuple(self._stop),
                 forget=tuple(self._forget),
                 extend=extend,
@@ -211,17 +211,25 @@ class Factory:
         """Tell the engine again of runs that were placed, or ordered to stop, before this time and did not obey yet."""
         for run in self.state.runs.values():
             asked_ms = run.placed_ms if run.stop is None else (run.stop_asked_ms or 0)
-            if asked_ms < before_ms and (run.stop is not None or run.state is RunState.PLACED):
+            unsure = run.stop is not None or run.state is RunState.PLACED or self._is_adopted(run)
+            if asked_ms < before_ms and unsure:
                 self.tell_again(run)
 
     def tell_again(self, run: Run) -> None:
-        """A run that is to stop is not started for that; an engine that never heard of it says so and ends it."""
+        """A run that is to stop is not started for that; an engine that never heard of it says so and ends it.
+
+        One that was placed before the store was put back may have ended since: the engine says how, and starts nothing.
+        """
         if run.factory:
             return
-        if run.stop is None:
+        if run.stop is None or self._is_adopted(run):
             self._ensure.append(self.order(run))
-        else:
+        if run.stop is not None:
             self._stop.append(self.stop_request(run))
+
+    def _is_adopted(self, run: Run) -> bool:
+        restored = self.state.restored
+        return restored is not None and run.placed_ms <= restored.at_ms
 
     def order(self, run: Run) -> RunOrder:
         """What the engine needs to start this run; secret values are added by whoever may read them."""
@@ -241,6 +249,7 @@ class Factory:
             array_size=array.size if array else None,
             array_id=array.id if array else "",
             fuse_ms=self.roaming.fuse_ms(run.id) if self.roaming is not None else None,
+            adopt=self._is_adopted(run),
         )
 
     def stop_request(self, run: Run) -> StopRequest:
@@ -277,7 +286,7 @@ class Factory:
         self, workload: Workload, shape: Shape, slots: tuple[Slot, ...], node: Node, rate: Rate
     ) -> Run:
         """The next run of a workload, here; `node` is that of its first slot."""
-        epoch = workload.epoch + 1
+        epoch = workload.epoch_last + 1
         held = shape.gpus > 0
         usage = Usage(gpu_model=node.gpu_model if held else "", gpus_declared=node.gpus_declared and held)
         return Run(

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from tawtin.core.state import State
     from tawtin.model.idempotency import Remembered
     from tawtin.model.site import Site
-    from tawtin.ports import Clock, Engine, Entropy, Journal, Report
+    from tawtin.ports import Batch, Clock, Engine, Entropy, Journal, Report
     from tawtin.runtime.factory import Effects, Step
+    from tawtin.runtime.hindsight import Hindsight
     from tawtin.runtime.neighbours import Neighbours
 
 log = logging.getLogger("tawtin.live")
@@ -80,7 +81,7 @@ class Stats(msgspec.Struct, kw_only=True):
 class Live:
     """Drives a Factory; commands are in `service`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a factory consists of
         self,
         *,
         site: Site,
@@ -91,8 +92,10 @@ class Live:
         settings: LiveSettings | None = None,
         judge: Judge | None = None,
         neighbours: Neighbours | None = None,
+        hindsight: Hindsight | None = None,
     ) -> None:
         """Wire the parts; nothing happens before `start`."""
+        self.hindsight = hindsight
         self.site = site
         self.judge = judge
         self.neighbours = neighbours
@@ -135,6 +138,7 @@ class Live:
         try:
             self.site = msgspec.structs.replace(self.site, isolated=self.engine.isolated())
             await self._load()
+            await self._look_back()
             await self._see_nodes()
         except BaseException:
             self._closing = True
@@ -168,6 +172,26 @@ class Live:
             first = await loop.run_in_executor(self._commit_thread, self.journal.events, 0, 1)
             self.neighbours.attach(self.factory, incarnation_of(first))
 
+    async def _look_back(self) -> None:
+        """See whether the journal was put back from a backup, before anything follows from what it says."""
+        roaming = self.factory.roaming
+        if roaming is None or self.hindsight is None:
+            return
+        loop = asyncio.get_running_loop()
+        why = await loop.run_in_executor(self._commit_thread, self.hindsight.look, self.journal, self.engine)
+        if why is not None:
+            roaming.recalling.begin(*why)
+
+    def _store(self, batch: Batch) -> None:
+        """Make a batch durable, then move the mark. Runs in the commit thread."""
+        head = self.journal.commit(batch)
+        if self.hindsight is not None:
+            self.hindsight.mark.write(head)
+
+    def _sync_mark(self) -> None:
+        if self.hindsight is not None:
+            self.hindsight.mark.sync()
+
     async def stop(self) -> None:
         """Make durable what is staged, then let go of engine and journal. Runs go on."""
         await self.settle()
@@ -183,6 +207,7 @@ class Live:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._engine_thread, self.engine.close)
         await loop.run_in_executor(self._commit_thread, self.journal.close)
+        await loop.run_in_executor(self._commit_thread, self._sync_mark)
         self._engine_thread.shutdown()
         self._commit_thread.shutdown()
 
@@ -265,7 +290,7 @@ class Live:
         begun = loop.time()
         try:
             if step.batch.entries or step.batch.rows:
-                await loop.run_in_executor(self._commit_thread, self.journal.commit, step.batch)
+                await loop.run_in_executor(self._commit_thread, self._store, step.batch)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what of the transaction is stored
             await self._journal_failed(error)
             return
@@ -359,6 +384,7 @@ class Live:
             if now >= nodes_due_ms:
                 nodes_due_ms = now + self.settings.nodes_every_ms
                 await self._see_nodes()
+                await asyncio.get_running_loop().run_in_executor(self._commit_thread, self._sync_mark)
             if now >= purge_due_ms:
                 purge_due_ms = now + PURGE_EVERY_MS
                 await self._purge()

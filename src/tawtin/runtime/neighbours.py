@@ -24,7 +24,7 @@ from tawtin.runtime.localising import Hearsay
 from tawtin.runtime.roaming import Roaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tawtin.model.roaming import Message, Peer
     from tawtin.ports import Entropy, Signer, Transport
@@ -54,7 +54,7 @@ UNTOLD_MS: Final = 600_000
 def incarnation_of(first: Sequence[bytes]) -> str:
     """The incarnation of a store, from the first entry of its log: a store that was lost and made anew has another.
 
-    A store that was put back from a backup has the same one; see docs/protocol.md.
+    One that was put back from a backup has the incarnation that was drawn when that was noticed: `Restored`.
     """
     return hashlib.sha256(first[0]).hexdigest()[:16] if first else "0"
 
@@ -76,17 +76,20 @@ class Neighbours:
         entropy: Entropy,
         transport: Transport,
         fuse_stop_ms: Callable[[], int | None],
+        started: Callable[[], Mapping[str, bool]] = dict,
         freight: Freight | None = None,
         tidying: Tidying | None = None,
     ) -> None:
-        """`fuse_stop_ms` says what the engine, once it is open, promises about leases; `freight` moves files.
+        """Wire it.
 
-        `tidying` deletes those of guests.
+        `fuse_stop_ms` says what the engine, once it is open, promises about leases, `started` which runs it remembers;
+        `freight` moves files, `tidying` deletes those of guests.
         """
         self.signer = signer
         self.entropy = entropy
         self.transport = transport
         self.fuse_stop_ms = fuse_stop_ms
+        self.started = started
         self.freight = freight
         self.tidying = tidying
         self.roaming: Roaming
@@ -116,6 +119,7 @@ class Neighbours:
             self.entropy,
             incarnation=incarnation,
             fuse_stop_ms=self.fuse_stop_ms(),
+            started=self.started,
         )
         self.factory = factory
         self.roaming.asking.offers.update(offers)

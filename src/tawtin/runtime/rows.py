@@ -12,13 +12,14 @@ from tawtin.model.artifact import Artifact
 from tawtin.model.events import decode_entry
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
+from tawtin.model.restored import Restored
 from tawtin.model.roaming import Guest, GuestState, Peer
 from tawtin.model.tenant import Account, ApiKey, Tenant
 from tawtin.model.workload import Run, RunState, Workload
-from tawtin.ports import Row
+from tawtin.ports import Query, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tawtin.core.residency import Judge
     from tawtin.model.base import Record
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tawtin.ports import Journal
 
 KINDS: Final[dict[str, type[Record]]] = {
+    "meta": Restored,
     "tenant": Tenant,
     "key": ApiKey,
     "node": Node,
@@ -38,6 +40,7 @@ KINDS: Final[dict[str, type[Record]]] = {
     "guest": Guest,
 }
 
+EPOCHS_AT_ONCE: Final = 100
 _encode = msgspec.json.Encoder().encode
 _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(record) for kind, record in KINDS.items()
@@ -105,6 +108,36 @@ def _row(kind: str, row_id: str, record: Record | None) -> Row:
 def idempotency_time(at_ms: int) -> str:
     """How a remembered key's time is written, so that earlier sorts below later."""
     return f"{at_ms:015d}"
+
+
+def fetch(journal: Journal, needs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    """The records of these kinds and ids, as far as they exist. Blocks.
+
+    The kind `epochs` has `<home>/<workload>` for its id, and gives the highest epoch of it that is recorded here.
+    """
+    rows: dict[tuple[str, str], Any] = {}
+    for kind, name in needs:
+        if kind == "epochs":
+            rows[kind, name] = _highest(journal, name)
+            continue
+        body = journal.get(kind, name)
+        if body is not None:
+            rows[kind, name] = decode(kind, body)
+    return rows
+
+
+def _highest(journal: Journal, name: str) -> int:
+    """The highest epoch of a peer's workload with a record; 0 for none. Ids are `<home>/<workload>.<epoch>`."""
+    home, _, workload = name.rpartition("/")
+    highest, before = 0, f"{name}/"  # the ids of a workload sort just below this
+    while True:
+        query = Query(kind="guest", parent=home, before=before, limit=EPOCHS_AT_ONCE)
+        found: list[Guest] = [decode("guest", body) for body in journal.list(query)]
+        mine = [each for each in found if each.workload == workload]
+        highest = max([highest, *(each.epoch for each in mine)])
+        if len(mine) < EPOCHS_AT_ONCE:
+            return highest
+        before = mine[-1].key
 
 
 def load(journal: Journal, site: Site, judge: Judge | None = None) -> State:

@@ -21,7 +21,7 @@ from tawtin.model.events import (
 )
 from tawtin.model.localisation import By
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
-from tawtin.model.views import CapacityView, NewKey, NodeView
+from tawtin.model.views import CapacityView, NewKey, NodeView, StoreView
 from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Invalid, NotFound, ServiceError, VersionMismatch
 from tawtin.runtime.factory import subject_of
@@ -164,6 +164,35 @@ class Service(Shelves):
         self.factory.stage(TenantPut(tenant=tenant, by=actor.key), PeerPut(peer=put, by=actor.key))
         await self.durable()
         return put
+
+    async def store(self, actor: Actor) -> StoreView:
+        """Whether the store was put back from a backup, and who is still asked what it knows."""
+        actor.need(Scope.ADMIN)
+        await self.settle()
+        roaming, restored = self.factory.roaming, self.state.restored
+        if roaming is None:
+            return StoreView(incarnation=restored.incarnation if restored else "", restored=restored)
+        return StoreView(
+            incarnation=roaming.lending.incarnation,
+            restored=restored,
+            silent=roaming.recalling.silent() if roaming.post.recalls else (),
+            alarms=tuple(roaming.post.alarms),
+        )
+
+    async def waive(self, actor: Actor, peer: str, why: str) -> StoreView:
+        """Say that a peer will never tell what it knows of us. Raises NotFound, and Conflict if nobody is asked."""
+        actor.need(Scope.ADMIN)
+        self.check()
+        roaming = self.factory.roaming
+        if peer not in self.state.peers:
+            msg = f"no peer `{peer}`"
+            raise NotFound(msg)
+        if roaming is None or not roaming.post.recalls:
+            msg = f"`{peer}` is not asked for anything: the store was not put back, or all have answered"
+            raise Conflict(msg)
+        roaming.recalling.waive(peer, actor.key, why)
+        await self.durable()
+        return await self.store(actor)
 
     async def found(self, tenant: Tenant) -> NewKey | None:
         """At the very first start: make the owner's tenant and its admin key. None if there are tenants already."""

@@ -30,7 +30,7 @@ from tawtin.ports import Query, TransportError
 from tawtin.runtime.datasets import no_such_datasets
 from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
 from tawtin.runtime.live import Live
-from tawtin.runtime.rows import decode
+from tawtin.runtime.rows import decode, fetch
 from tawtin.spec.parse import digest as digest_of
 
 if TYPE_CHECKING:
@@ -309,10 +309,7 @@ class Workloads(Live):
             needs = roaming.needs(sender, message)
             if needs:
                 await self.settle()
-            for kind, name in needs:
-                body = await self.in_thread(self.journal.get, kind, name)
-                if body is not None:
-                    rows[kind, name] = decode(kind, body)
+                rows = await self.in_thread(fetch, self.journal, needs)
             if self.factory.roaming is not None:
                 self.factory.roaming.hear(sender, message, rows)
         if offer is not None and self.neighbours is not None:
@@ -337,22 +334,26 @@ class Workloads(Live):
             msg = f"workload `{workload_id}` has no run `{which}`: it has had {workload.epoch}"
             raise NotFound(msg)
         run_over = which < workload.epoch or workload.phase is not Phase.PLACED
-        away = await self._away(f"{workload.id}.{which}")
-        if away is not None:
-            return await self._log_of(away, offset, min(limit, LOG_BYTES_MAX), over=run_over)
+        run = await self._run(f"{workload.id}.{which}")
+        if run is None:
+            return LogChunk(
+                offset=0, data=b"", end=run_over
+            )  # an epoch that a restored store has no record of
+        if run.factory:
+            return await self._log_of(run, offset, min(limit, LOG_BYTES_MAX), over=run_over)
         chunk = await self.in_thread(
             self.engine.log, f"{workload.id}.{which}", offset, min(limit, LOG_BYTES_MAX)
         )
         last = run_over and (which < workload.epoch or workload.phase.final)
         return LogChunk(offset=chunk.offset, data=chunk.data, dropped=chunk.dropped, end=chunk.end and last)
 
-    async def _away(self, name: str) -> Run | None:
-        """The run of this name, if a peer has it, or had it."""
+    async def _run(self, name: str) -> Run | None:
+        """The run of this name, live or not."""
         run = self.state.runs.get(name)
         if run is None:
             body = await self.in_thread(self.journal.get, "run", name)
             run = decode("run", body) if body is not None else None
-        return run if run is not None and run.factory else None
+        return run
 
     async def _log_of(self, run: Run, offset: int, limit: int, *, over: bool) -> LogChunk:
         """A piece of the log of a run that a peer has or had; nothing new while it runs and is not reached.

@@ -45,6 +45,15 @@ class MemoryJournal:
             found._bodies, found._rows, found._secrets = self._bodies, self._rows, self._secrets
         return found
 
+    def backup(self) -> MemoryJournal:
+        """Return a copy of all that was committed; what is committed to either one later, the other does not have."""
+        with self._turn:
+            found = MemoryJournal()
+            found._chain, found._head, found._bodies = self._chain, self._head, [*self._bodies]
+            found._rows = {kind: {**rows} for kind, rows in self._rows.items()}
+            found._secrets = {workload: {**values} for workload, values in self._secrets.items()}
+        return found
+
     def commit(self, batch: Batch) -> Head:
         """Make the batch true as a whole and return the new tree head.
 

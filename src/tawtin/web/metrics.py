@@ -70,6 +70,7 @@ class FactoryCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield all families."""
         yield from self._about()
+        yield from self._peers()
         yield from self._work()
         yield from self._nodes()
         yield from self._localisation()
@@ -87,6 +88,20 @@ class FactoryCollector(Collector):
         yield about
         ready, _ = self._service.ready()
         yield GaugeMetricFamily("tawtin_ready", "Whether new work is accepted.", value=int(ready))
+
+    def _peers(self) -> Iterable[Metric]:
+        restored, roaming = self._service.state.restored, self._service.factory.roaming
+        yield GaugeMetricFamily(
+            "tawtin_store_restores",
+            "How often the store was found to have been put back from a backup.",
+            value=restored.count if restored is not None else 0,
+        )
+        silent = roaming.recalling.silent() if roaming is not None and roaming.post.recalls else ()
+        yield GaugeMetricFamily(
+            "tawtin_recall_silent",
+            "Peers that have not said yet, after a restore, what they know; nothing goes to peers meanwhile.",
+            value=len(silent),
+        )
 
     def _work(self) -> Iterable[Metric]:
         state, stats = self._service.state, self._service.stats

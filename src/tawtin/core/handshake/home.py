@@ -23,6 +23,7 @@ from tawtin.model.roaming import (
     Countersign,
     Dispute,
     FromVisited,
+    Message,
     NotHeld,
     ReceiptAgain,
     Renew,
@@ -31,6 +32,7 @@ from tawtin.model.roaming import (
     Settled,
     Stop,
     StopReason,
+    Unknown,
     receipt_bytes,
     receipt_digest,
 )
@@ -53,7 +55,7 @@ class Home:
     name: str
     """Our own."""
     last: int
-    """The last epoch given out for the workload; 0 if there is no such workload."""
+    """The last epoch that may have been given out for the workload; 0 if there is no such workload."""
     run: Run | None
     """The record of the epoch, live or not."""
     lawful: bool
@@ -62,6 +64,8 @@ class Home:
     """Whether a receipt in the message bears the peer's signature."""
     sign: Callable[[bytes], str]
     now_ms: int
+    restored: bool = False
+    """Whether it is known that the store was once put back from a backup."""
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     """Outputs of the message that could not be brought here -> why."""
 
@@ -70,11 +74,7 @@ def hear(home: Home, sender: str, message: FromVisited) -> Move:
     """Answer one message of a visited factory. `reserved` to a workload that waits is `runtime`'s to place."""
     run = home.run
     if message.epoch > home.last:
-        if isinstance(message, Reserved):
-            return NOTHING
-        return Move(
-            alarm=f"`{sender}` speaks of epoch {message.epoch} of {message.workload}; the last one here is {home.last}"
-        )
+        return NOTHING if isinstance(message, Reserved) else _beyond(home, sender, message)
     if run is None or run.roam is None or run.factory != sender:
         return _stranger(home, sender, message)
     if isinstance(message, Renew):
@@ -83,9 +83,26 @@ def hear(home: Home, sender: str, message: FromVisited) -> Move:
         return _complete(home, run, run.roam, message)
     if isinstance(message, ReceiptAgain) and not is_open(run):
         return Move(send=(_about_money(run.roam, message, message.receipt),))
+    if isinstance(message, Unknown) and is_open(run) and run.roam.resv == message.resv:
+        return Move(
+            alarm=f"`{sender}` cannot say what became of {run.id}, as its store was put back or lost: ask its "
+            f"operator whether anything of it runs there, and then `tawtin lost {run.workload}`"
+        )
     if isinstance(message, NotHeld) and is_open(run) and run.roam.resv == message.resv:
         return Move(events=(closed(run, CloseKind.RELEASED, Cause.NOT_HELD, home.now_ms),), heard=True)
     return Move(heard=isinstance(message, Committed | Settled))
+
+
+def _beyond(home: Home, sender: str, message: FromVisited) -> Move:
+    """A message about an epoch that this store never gave out: it shows that the store was put back from a backup.
+
+    Once that is known, what runs is stopped and what has ended is disputed: nobody here can say what was agreed on.
+    """
+    return Move(
+        send=_refusal(message) if home.restored else (),
+        alarm=f"`{sender}` speaks of epoch {message.epoch} of {message.workload}; the last one here is {home.last}",
+        back=True,
+    )
 
 
 def is_open(run: Run) -> bool:
@@ -121,29 +138,26 @@ def stop_of(run: Run) -> Stop | None:
 
 def _stranger(home: Home, sender: str, message: FromVisited) -> Move:
     """A message about an epoch that is not the sender's."""
+    if isinstance(message, Complete | ReceiptAgain) and home.run is not None and is_open(home.run):
+        where = home.run.factory or home.name
+        return Move(alarm=f"`{sender}` reports a result of {home.run.id}, which is at `{where}`: its fault")
+    return Move(send=_refusal(message))
+
+
+def _refusal(message: FromVisited) -> tuple[Message, ...]:
+    """What is said about an epoch that was never given to the sender, as far as is known here."""
     if isinstance(message, Renew):
-        stop = Stop(
-            workload=message.workload, epoch=message.epoch, resv=message.req, reason=StopReason.FENCED
+        return (
+            Stop(workload=message.workload, epoch=message.epoch, resv=message.req, reason=StopReason.FENCED),
         )
-        return Move(send=(stop,))
-    if isinstance(message, Complete | ReceiptAgain):
-        if home.run is not None and is_open(home.run):
-            where = home.run.factory or home.name
-            return Move(
-                alarm=f"`{sender}` reports a result of {home.run.id}, which is at `{where}`: its fault"
-            )
-        return _to_a_stranger(message)
-    return NOTHING
-
-
-def _to_a_stranger(message: Complete | ReceiptAgain) -> Move:
+    if not isinstance(message, Complete | ReceiptAgain):
+        return ()
     digest = receipt_digest(message.receipt.receipt)
     reason = "this epoch was never given to you"
     dispute = Dispute(workload=message.workload, epoch=message.epoch, receipt_digest=digest, reason=reason)
     if isinstance(message, ReceiptAgain):
-        return Move(send=(dispute,))
-    ack = CompleteAck(workload=message.workload, epoch=message.epoch, accepted=False)
-    return Move(send=(ack, dispute))
+        return (dispute,)
+    return CompleteAck(workload=message.workload, epoch=message.epoch, accepted=False), dispute
 
 
 def _renew(home: Home, run: Run, roam: Roam, message: Renew) -> Move:

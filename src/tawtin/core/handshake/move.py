@@ -25,6 +25,8 @@ class Move:
     """Visited: the later deadline that was granted, on its own clock."""
     alarm: str = ""
     """What an operator has to hear of."""
+    back: bool = False
+    """Home: the alarm is that its own store was put back from a backup."""
 
 
 NOTHING = Move()

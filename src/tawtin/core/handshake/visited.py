@@ -29,6 +29,8 @@ from tawtin.model.roaming import (
     Guest,
     GuestState,
     NotHeld,
+    Recall,
+    Recalled,
     ReceiptAgain,
     Refused,
     Renew,
@@ -178,9 +180,9 @@ def _commit(
     if visited.guest is not None:
         said = Committed(workload=message.workload, epoch=message.epoch, state=visited.guest.state)
         return Move(send=(said,))
-    if not is_ours(message.resv, visited.incarnation):
-        return Move(send=(Unknown(workload=message.workload, epoch=message.epoch, resv=message.resv),))
     held = visited.held.reservation
+    if not _is_known(visited, message.resv):
+        return Move(send=(Unknown(workload=message.workload, epoch=message.epoch, resv=message.resv),))
     alive = held is not None and held.resv == message.resv and held.until_ms > visited.boot_ms
     if held is not None and alive and spec_digest(message.spec) != held.spec_digest:
         return _another_spec(message, home)
@@ -231,7 +233,7 @@ def _another_spec(message: Commit, home: str) -> Move:
 def _stop(visited: Visited, message: Stop) -> Move:
     guest, run = visited.guest, visited.run
     if guest is None:
-        if not is_ours(message.resv, visited.incarnation):
+        if not _is_known(visited, message.resv):
             return Move(send=(Unknown(workload=message.workload, epoch=message.epoch, resv=message.resv),))
         held = visited.held.reservation
         return Move(
@@ -339,6 +341,25 @@ def renewal(guest: Guest, run: Run, req: str) -> Renew:
     return Renew(
         workload=guest.workload, epoch=guest.epoch, req=req, started_ms=run.started_ms, usage=run.usage
     )
+
+
+def recall(message: Recall, above: tuple[Run, ...], before: Guest | None, highest: int) -> Move:
+    """Tell a home whose store was put back what is known here, once nothing runs that it does not know.
+
+    `above` are the live runs of its workload from the epoch of the message on, `before` is the record of the epoch just
+    before, which home may wait for although all was said about it; `highest` is the highest epoch with a record.
+    """
+    if above:
+        return Move(events=_fence(above), drop=True)
+    receipt = before.receipt if before is not None else None
+    said = Recalled(workload=message.workload, epoch=message.epoch, highest=highest, receipt=receipt)
+    return Move(send=(said,), drop=True)
+
+
+def _is_known(visited: Visited, resv: str) -> bool:
+    """Whether we can say what became of a reservation: our store made it, or it is held at this moment."""
+    held = visited.held.reservation
+    return is_ours(resv, visited.incarnation) or (held is not None and held.resv == resv)
 
 
 def is_ours(resv: str, incarnation: str) -> bool:

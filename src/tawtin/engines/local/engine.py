@@ -228,7 +228,7 @@ class LocalEngine:
 
     def _start(self, order: RunOrder) -> None:
         run = order.run
-        if self._folders.find(run) is not None:
+        if self._folders.find(run) is not None or (order.adopt and self._folders.bury(run)):
             self._examine(run)
             return
         prepared = self._folders.prepare(run)
@@ -296,6 +296,10 @@ class LocalEngine:
         fuse.grant(self._folders.live(run), fuse_ms)
 
     # --- news --------------------------------------------------------------------------------------------------------
+
+    def started(self) -> dict[str, bool]:
+        """Every run that has a folder: run -> whether it has its exit record."""
+        return self._folders.started()
 
     def reports(self) -> list[Report]:
         """News since the last call, and at the first call after `open` everything known."""
@@ -409,7 +413,11 @@ class LocalEngine:
                 known.over, known.order, known.request = True, None, None
             self._events.unfollow(run)
             note = folders.read_note(folder, run)
-            if note.outputs and record["started_ms"] is not None and record["cause"] not in _NO_OUTPUTS:
+            if (
+                note.outputs
+                and record["started_ms"] is not None
+                and record["cause"] not in verdict.NO_OUTPUTS
+            ):
                 self._submit(self._slow, self._collect, run, folder)
             else:
                 self._say(verdict.report_end(run, record, folders.read_result(folder) or Result()))
@@ -485,16 +493,3 @@ class LocalEngine:
 
 
 _LOG_TRIES: Final = 3
-_NO_OUTPUTS: Final = frozenset(
-    cause.value
-    for cause in (
-        Cause.PREEMPTED,
-        Cause.DRAINED,
-        Cause.RESIDENCY,
-        Cause.SUPERVISOR_LOST,
-        Cause.HOST_RESTARTED,
-        Cause.LEASE_EXPIRED,
-        Cause.FENCED,
-    )
-)
-"""Runs that are only interrupted publish nothing; the workload runs again."""

@@ -20,6 +20,7 @@ from tawtin.engines.local import durable, orders
 from tawtin.engines.local.orders import Exit
 from tawtin.engines.local.plan import Laid, PlanError
 from tawtin.model.base import Record
+from tawtin.model.reasons import Cause
 from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK, Kept, Output
 from tawtin.ports import ArtifactError, Artifacts, BlobError, RunOrder
 
@@ -80,6 +81,13 @@ class Folders:
             if os.path.isdir(path):
                 return path
         return None
+
+    def started(self) -> dict[str, bool]:
+        """Every run that was started, or that never will be: run -> whether it is over."""
+        found = dict.fromkeys(os.listdir(self.part("done")), True)
+        for run in os.listdir(self.part("runs")):
+            found[run] = os.path.exists(os.path.join(self.live(run), orders.EXIT))
+        return found
 
     def clear_prepared(self) -> None:
         """Take what was prepared by an earlier control plane out of any launcher's reach, then delete it."""
@@ -149,6 +157,11 @@ class Folders:
         else:
             self.discard(path)
         return done
+
+    def bury(self, run: str) -> bool:
+        """Record that a run, of which nothing is here, is over: it is not known whether it was ever started."""
+        message = "the store was put back from a backup, and nothing here shows that it was ever started"
+        return self.tombstone(run, Cause.SUPERVISOR_LOST.value, message)
 
     def discard(self, path: str) -> None:
         """Delete a folder: out of sight at once, then piece by piece."""

@@ -29,6 +29,8 @@ _INTERRUPTED = frozenset(
         Cause.FENCED,
     }
 )
+NO_OUTPUTS = frozenset(cause.value for cause in _INTERRUPTED)
+"""Runs that are only interrupted publish nothing; the workload runs again."""
 _NOTHING: UsageNow = {
     "wall_ms": 0, "cpu_ms": 0, "memory_peak_mib": 0, "disk_peak_mib": 0, "gpu_model": "", "gpu_ms": 0,
     "gpus_declared": False, "bytes_in": 0, "bytes_out": 0, "energy_mj": None,

@@ -9,16 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tawtin.model.ids import run_id
-from tawtin.model.roaming import FromVisited, Message, PeerState, Refused, Reserved, guest_key
+from tawtin.model.roaming import (
+    Complete,
+    FromVisited,
+    Message,
+    PeerState,
+    Recall,
+    Recalled,
+    Refused,
+    Reserved,
+    guest_key,
+)
 from tawtin.runtime.roaming.asking import Asking
 from tawtin.runtime.roaming.lending import Lending
 from tawtin.runtime.roaming.post import Post
+from tawtin.runtime.roaming.recalling import Recalling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tawtin.core.decide import Decision, Promise
     from tawtin.model.events import Event, RunEnded
+    from tawtin.model.roaming import Peer
     from tawtin.model.workload import Run
     from tawtin.ports import Entropy, Signer
     from tawtin.runtime.factory import Factory
@@ -37,12 +49,19 @@ class Roaming:
         *,
         incarnation: str = "0",
         fuse_stop_ms: int | None = None,
+        started: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
-        """`incarnation` is that of the store; `fuse_stop_ms` is what the engine promises, None if it has no fuse."""
+        """Wire both sides.
+
+        `incarnation` is that of the store when it was new; `fuse_stop_ms` is what the engine promises, None if it has
+        no fuse; `started` says which runs the engine remembers, and whether they are over.
+        """
         self.factory = factory
-        self.post = Post(factory, signer, entropy)
+        self.post = Post(factory, signer, entropy, started)
         self.asking = Asking(self.post)
         self.lending = Lending(self.post, incarnation=incarnation, fuse_stop_ms=fuse_stop_ms)
+        self.recalling = Recalling(self.post)
+        self.asking.went_back = self.recalling.suspect
 
     @property
     def talks(self) -> bool:
@@ -64,10 +83,11 @@ class Roaming:
         """Do what is due; to be called often."""
         self.asking.due()
         self.lending.due()
+        self.recalling.due()
 
     def next_due_ms(self) -> int | None:
         """The earliest time by the monotonic clock at which `due`, or a pass, has something to do; None for never."""
-        times = (self.asking.next_due_ms(), self.lending.next_due_ms())
+        times = (self.asking.next_due_ms(), self.lending.next_due_ms(), self.recalling.next_due_ms())
         return min((each for each in times if each is not None), default=None)
 
     def ask(self, decision: Decision) -> None:
@@ -91,15 +111,18 @@ class Roaming:
         return self.lending.ended(run, event)
 
     def needs(self, sender: str, message: Message) -> tuple[tuple[str, str], ...]:
-        """Which rows `hear` wants to see, if the state does not have them: kind and id."""
+        """Which rows `hear` wants to see, if the state does not have them: kind and id, as `rows.fetch` takes them."""
         state = self.factory.state
         if isinstance(message, FromVisited):
-            run = run_id(message.workload, message.epoch)
+            run = run_id(message.workload, message.epoch - isinstance(message, Recalled))
             wanted = [] if run in state.runs else [("run", run)]
             return (
                 *wanted,
                 *(() if message.workload in state.workloads else (("workload", message.workload),)),
             )
+        if isinstance(message, Recall):
+            before = guest_key(sender, message.workload, message.epoch - 1)
+            return ("guest", before), ("epochs", f"{sender}/{message.workload}")
         key = guest_key(sender, message.workload, message.epoch)
         return () if key in state.guests else (("guest", key),)
 
@@ -112,7 +135,21 @@ class Roaming:
             self.asking.reserved(sender, message)
         elif isinstance(message, Refused):
             self.asking.refused(sender, message)
+        elif isinstance(message, Recalled):
+            if self.post.recalls:  # else an answer that comes late, or twice
+                self._recalled(peer, message, rows)
         elif isinstance(message, FromVisited):
             self.asking.hear(peer, message, rows)
         else:
             self.lending.hear(peer, message, rows)
+
+    def _recalled(self, peer: Peer, message: Recalled, rows: Mapping[tuple[str, str], Any]) -> None:
+        """A peer tells what it knows of a workload, and how the last epoch ended that we know, if that is at it."""
+        if message.receipt is not None and message.epoch > 1:
+            receipt = message.receipt
+            outcome = receipt.receipt.outcome
+            said = Complete(
+                workload=message.workload, epoch=message.epoch - 1, outcome=outcome, receipt=receipt
+            )
+            self.asking.hear(peer, said, rows)
+        self.recalling.hear(peer.name, message)

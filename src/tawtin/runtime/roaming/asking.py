@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tawtin.core.decide import Decision
+    from tawtin.core.handshake.move import Move
     from tawtin.model.roaming import Peer
     from tawtin.runtime.roaming.post import Post
 
@@ -70,6 +71,10 @@ class Round:
     until_ms: int = 0
 
 
+def _unheard(_peer: str, _message: FromVisited, _move: Move) -> None:
+    """Nobody listens yet."""
+
+
 class Asking:
     """What home has under way."""
 
@@ -85,6 +90,8 @@ class Asking:
         """Runs that are away and of which their peer has said something."""
         self.fetch: Callable[[str, Complete], Fetched | None] | None = None
         """Brings the outputs of a result home: None while they are on their way. Without one nothing is brought."""
+        self.went_back: Callable[[str, FromVisited, Move], None] = _unheard
+        """Called when what a peer says shows that our own store was put back from a backup."""
         self.arrived_ms: Callable[[str], int | None] = lambda _: None
         """When something of a run's outputs arrived for the last time, by our monotonic clock."""
 
@@ -100,17 +107,24 @@ class Asking:
     def ask(self, decision: Decision) -> None:
         """After a pass: ask peers for workloads that do not start here soon."""
         state, now = self.post.factory.state, self.post.tick_ms()
+        if self.post.recalls:
+            return
         resting = {name for name, until_ms in self._rest_until_ms.items() if until_ms > now}
         busy = {*self.rounds, *resting}
         for each in roam.asks(state, decision, self.offers, busy, self.post.factory.now_ms()):
             workload = state.workloads[each.workload]
-            self.rounds[each.workload] = Round(workload.epoch + 1, list(each.peers))
+            self.rounds[each.workload] = Round(workload.epoch_last + 1, list(each.peers))
             self._ask_next(each.workload)
 
     def _ask_next(self, name: str) -> None:
         """Ask the next peer for a workload; give up for a while if there is none."""
         asking, workload = self.rounds[name], self.post.factory.state.workloads.get(name)
-        if workload is None or workload.phase is not Phase.QUEUED or workload.epoch + 1 != asking.epoch:
+        if (
+            workload is None
+            or self.post.recalls
+            or workload.phase is not Phase.QUEUED
+            or workload.epoch_last + 1 != asking.epoch
+        ):
             del self.rounds[name]
             return
         while asking.rest:
@@ -131,7 +145,7 @@ class Asking:
         spec = self._travelling(workload)
         return Reserve(
             workload=workload.id,
-            epoch=workload.epoch + 1,
+            epoch=workload.epoch_last + 1,
             spec_digest=spec_digest(spec),
             demand=spec.demand,
             mode=spec.on_partition,
@@ -146,13 +160,13 @@ class Asking:
         """Take the room that a peer holds for us, if it is still wanted."""
         asking, state = self.rounds.get(message.workload), self.post.factory.state
         workload = state.workloads.get(message.workload)
-        if asking is None or workload is None or peer not in asking.asked:
+        if asking is None or workload is None or peer not in asking.asked or self.post.recalls:
             return
         lawful, not_after_ms = self.post.lawful_at(workload, peer)
         if (
             workload.phase is not Phase.QUEUED
             or workload.cancel
-            or not message.epoch == asking.epoch == workload.epoch + 1
+            or not message.epoch == asking.epoch == workload.epoch_last + 1
             or not lawful
             or state.peers[peer].state is not PeerState.ACTIVE
             or message.rate.currency != self.post.factory.site.currency
@@ -227,12 +241,13 @@ class Asking:
         run = state.runs.get(name) or rows.get(("run", name))
         side = Home(
             name=self.post.factory.site.name,
-            last=workload.epoch if workload is not None else 0,
+            last=workload.epoch_last if workload is not None else 0,
             run=run,
             lawful=workload is not None and self.post.lawful_at(workload, peer.name)[0],
             sound=not isinstance(message, Complete) or self._is_signed(peer, message),
             sign=self.post.signer.sign,
             now_ms=self.post.factory.now_ms(),
+            restored=state.restored is not None,
             missing=fetched.missing,
         )
         move = homes.hear(side, peer.name, message)
@@ -242,6 +257,8 @@ class Asking:
             self._waits[run.id] = self.post.tick_ms() + run.roam.wait_ms
         for over in self.post.make(peer.name, move):
             self._over(over)
+        if move.back:
+            self.went_back(peer.name, message, move)
 
     def _is_signed(self, peer: Peer, message: Complete) -> bool:
         signed = message.receipt

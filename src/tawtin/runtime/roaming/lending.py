@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -23,10 +23,12 @@ from tawtin.model.roaming import (
     Countersign,
     Guest,
     PeerState,
+    Recall,
     RenewOk,
     Reserve,
     Reserved,
     guest_key,
+    guest_workload,
     receipt_bytes,
 )
 from tawtin.model.tenant import Quota, Tenant
@@ -40,19 +42,28 @@ if TYPE_CHECKING:
     from tawtin.model.roaming import Peer
     from tawtin.runtime.roaming.post import Post
 
+EPOCHS_LOST_MAX: Final = 1_000
+"""So many epochs above the last one that home knows are looked for among what the engine remembers."""
+
 
 class Lending:
     """What a visited factory has under way."""
 
     def __init__(self, post: Post, *, incarnation: str, fuse_stop_ms: int | None) -> None:
         self.post = post
-        self.incarnation = incarnation
+        self._first = incarnation
         self.fuse_stop_ms = fuse_stop_ms
         self.extend: list[tuple[str, int]] = []
         self.fuses: dict[str, int] = {}
         """Local runs with a lease -> when it is over, by our clock."""
         self._held: dict[tuple[str, str], Held] = {}
         """By peer and its workload."""
+
+    @property
+    def incarnation(self) -> str:
+        """That of the store: of its beginning, or since it was last put back from a backup."""
+        restored = self.post.factory.state.restored
+        return self._first if restored is None else restored.incarnation
 
     def resume(self) -> None:
         """What has ended is said again; a leased guest that never started never will, as nobody knows its deadline."""
@@ -74,6 +85,9 @@ class Lending:
 
     def hear(self, peer: Peer, message: Any, rows: Mapping[tuple[str, str], Any]) -> None:  # noqa: ANN401 - FromHome
         """Take in a message about an epoch that a home asks us to run, or that we run."""
+        if isinstance(message, Recall):
+            self._recall(peer, message, rows)
+            return
         state, key = self.post.factory.state, guest_key(peer.name, message.workload, message.epoch)
         guest: Guest | None = state.guests.get(key) or rows.get(("guest", key))
         held = self._held.setdefault((peer.name, message.workload), Held())
@@ -101,6 +115,37 @@ class Lending:
         self.post.make(peer.name, move)
         if held.reservation is None and guest is None and not move.events:
             self._held.pop((peer.name, message.workload), None)
+
+    def _recall(self, peer: Peer, message: Recall, rows: Mapping[tuple[str, str], Any]) -> None:
+        """Give up what is held for a workload, and what runs of it that its home does not know."""
+        held = self._held.get((peer.name, message.workload))
+        if held is not None:
+            held.reservation = None
+        if self.post.factory.state.restored is not None and self.post.unrecorded():
+            return  # our own store was put back as well: what runs unrecorded may be of this very workload
+        guests = self.post.factory.state.guests
+        live = [
+            each for each in guests.values() if (each.home, each.workload) == (peer.name, message.workload)
+        ]
+        runs = [self._run_of(each) for each in live if each.epoch >= message.epoch]
+        known = ("epochs", f"{peer.name}/{message.workload}")
+        key = guest_key(peer.name, message.workload, message.epoch - 1)
+        move = visited.recall(
+            message,
+            tuple(run for run in runs if run is not None),
+            guests.get(key) or rows.get(("guest", key)),
+            max([rows.get(known, 0), self._remembered(peer, message), *(each.epoch for each in live)]),
+        )
+        self.post.make(peer.name, move)
+
+    def _remembered(self, peer: Peer, message: Recall) -> int:
+        """The highest epoch that our engine remembers and our own store, which was put back, may have lost."""
+        if self.post.factory.state.restored is None:
+            return 0
+        started = self.post.started()
+        epochs = range(message.epoch, message.epoch + EPOCHS_LOST_MAX)
+        names = ((each, guest_workload(peer.name, message.workload, each)) for each in epochs)
+        return max((each for each, name in names if run_id(name, 1) in started), default=0)
 
     def _is_countersigned(self, peer: Peer, guest: Guest | None, message: Countersign) -> bool:
         if guest is None or guest.receipt is None:
@@ -213,6 +258,7 @@ class Lending:
             or held.shape not in workload.spec.demand.options
             or workload.spec.demand.nodes != len(slots)
             or workload.id in state.workloads
+            or (state.restored is not None and run_id(workload.id, 1) in self.post.started())
         ):
             return None
         node = state.nodes[held.nodes[0]]

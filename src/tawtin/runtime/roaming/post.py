@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from tawtin.model.events import RunEnded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tawtin.core.handshake.move import Move
     from tawtin.model.roaming import Message
     from tawtin.model.workload import Workload
@@ -32,7 +34,15 @@ class Again:
 class Post:
     """The outbox of one life of the control plane."""
 
-    def __init__(self, factory: Factory, signer: Signer, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        factory: Factory,
+        signer: Signer,
+        entropy: Entropy,
+        started: Callable[[], Mapping[str, bool]] = dict,
+    ) -> None:
+        self.started = started
+        """Which runs the engine remembers, and whether they are over."""
         self.factory = factory
         self.signer = signer
         self.entropy = entropy
@@ -40,6 +50,17 @@ class Post:
         self.alarms: list[str] = []
         """What operators have to look at; the latest hundred."""
         self._again: dict[str, Again] = {}
+
+    @property
+    def recalls(self) -> bool:
+        """Whether peers are asked for what they know of us, so that nothing of ours goes abroad meanwhile."""
+        restored = self.factory.state.restored
+        return restored is not None and not restored.over
+
+    def unrecorded(self) -> bool:
+        """Whether anything runs here that the store knows nothing of; it is being stopped."""
+        runs = self.factory.state.runs
+        return any(not over and run not in runs for run, over in self.started().items())
 
     def tick_ms(self) -> int:
         """Our clock for leases and pauses."""
@@ -49,8 +70,7 @@ class Post:
         """Stage what a move makes true, then line up what is said. Returns the runs of ours that it ended."""
         over: list[str] = []
         if move.alarm:
-            log.error("%s", move.alarm)
-            self.alarms = [*self.alarms[-99:], move.alarm]
+            self.alarm(move.alarm)
         for event in move.events:
             if isinstance(event, RunEnded):
                 kept = self.factory.kept(self.factory.state.runs[event.run], event.outputs)
@@ -60,6 +80,11 @@ class Post:
                 self.factory.stage(event)
         self.outbox.extend((peer, said) for said in move.send)
         return over
+
+    def alarm(self, text: str) -> None:
+        """Let operators know."""
+        log.error("%s", text)
+        self.alarms = [*self.alarms[-99:], text]
 
     def lawful_at(self, workload: Workload, peer: str) -> tuple[bool, int | None]:
         """Whether a workload of ours may be at a peer, and until when that holds."""

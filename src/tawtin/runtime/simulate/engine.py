@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tawtin.model.reasons import Cause
 from tawtin.model.views import LogChunk
 from tawtin.ports import Report
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from tawtin.model.reasons import Cause
     from tawtin.model.resources import Node
     from tawtin.ports import RunOrder
     from tawtin.runtime.simulate.host import Host, Process
@@ -75,10 +75,26 @@ class SimEngine:
         """See to it that the run was started, once."""
         if self._chance(self.faults.refuse):
             raise EngineDown(order.run)
+        if order.adopt:
+            self._adopt(order.run)
+            return
         slow = self._chance(self.faults.slow)
         self.host.start(order, self.random.randrange(5_000, 40_000) if slow else self.random.randrange(60))
         if self._chance(self.faults.break_after):
             raise EngineDown(order.run)
+
+    def _adopt(self, run: str) -> None:
+        """Tell again how a run is, or that it never will be."""
+        known = self.host.processes.get(run)
+        if known is None:
+            self.host.stop(run, Cause.SUPERVISOR_LOST, 0)
+            return
+        known.forgotten = False
+        self.host.changed[run] = None
+
+    def started(self) -> dict[str, bool]:
+        """Every run that the machines know: run -> whether it is over."""
+        return {run: process.exit is not None for run, process in self.host.processes.items()}
 
     def stop(self, run: str, cause: Cause, grace_ms: int) -> None:
         """End the run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import tawtin
-from tawtin.model.requests import DigitsHeard, InvitationNew, JoinNew, NodeChange
+from tawtin.model.requests import DigitsHeard, InvitationNew, JoinNew, Lost, NodeChange
 from tawtin.model.resources import NodeHealth
 from tawtin.model.roaming import Peer
 from tawtin.model.tenant import Scope
@@ -86,6 +86,18 @@ async def put_peer(exchange: Exchange) -> Answer:
     if peer.name != exchange.params["name"]:
         raise HttpError(400, f"the body names `{peer.name}`, and the path another one", "Invalid")
     return answer(await exchange.service.put_peer(exchange.actor, peer))
+
+
+async def show_store(exchange: Exchange) -> Answer:
+    """Show whether the store was put back from a backup, and which peers have not said yet what they know of it."""
+    return answer(await exchange.service.store(exchange.actor))
+
+
+async def waive_peer(exchange: Exchange) -> Answer:
+    """Say that a peer is gone for good, and is not waited for after a restore. What runs there may run twice."""
+    exchange.no_idempotency_key()
+    wanted = await exchange.read(Lost)
+    return answer(await exchange.service.waive(exchange.actor, exchange.params["name"], wanted.why))
 
 
 def _introductions(exchange: Exchange) -> Introductions:

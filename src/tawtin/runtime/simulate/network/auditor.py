@@ -17,9 +17,10 @@ from tawtin.model.tenant import Account
 from tawtin.model.workload import CloseKind, Outcome, Run, RunState, Workload
 from tawtin.ports import Query
 from tawtin.runtime.rows import decode
+from tawtin.runtime.simulate.network.losses import Losses
 
 if TYPE_CHECKING:
-    from tawtin.model.roaming import Message
+    from tawtin.model.roaming import Guest, Message
     from tawtin.ports import Batch
     from tawtin.runtime.simulate.host import Process
     from tawtin.runtime.simulate.network.site import SimSite
@@ -79,6 +80,9 @@ class Auditor:
         self.starts: Counter[tuple[str, str]] = Counter()
         self._known: dict[tuple[str, str, str], tuple[bytes | None, Any]] = {}
         """By factory, kind and id: bytes of a journal, and what they say."""
+        self.recorded: dict[str, set[str]] = {site.name: set() for site in sites}
+        """By factory: keys of all guests that it ever recorded."""
+        self.losses = Losses()
         self.roamed = self.fenced = self.expired = 0
         for site in sites:
             site.host.on_start.append(lambda process, site=site: self._started(site, process))
@@ -108,7 +112,8 @@ class Auditor:
     def _exited(self, site: SimSite, process: Process) -> None:
         mark = _mark(process)
         self.alive[mark] = [pair for pair in self.alive.get(mark, []) if pair[1] is not process]
-        if process.exit is not None and process.exit.outcome is Outcome.FINISHED and process.starts:
+        ended = process.exit is not None and process.exit.outcome is Outcome.FINISHED and process.starts > 0
+        if ended and not self.losses.is_of_lost_epoch(site.name, process.run):
             self.finished.add(mark)
 
     def sent(self, sender: str, _recipient: str, message: Message) -> None:
@@ -137,10 +142,49 @@ class Auditor:
                 self.roamed += 1
             elif isinstance(event, RunEnded):
                 self._ended(site, event)
-            elif isinstance(event, GuestPut) and event.guest.countersignature:
-                self.posted[site.name, event.guest.key] += 1
-                if self.posted[site.name, event.guest.key] > 1:
-                    self.fail(Predicate.P8, f"{site.name} posts the money of {event.guest.key} again")
+            elif isinstance(event, GuestPut):
+                self._guest(site, event.guest)
+
+    def _guest(self, site: SimSite, guest: Guest) -> None:
+        self.recorded[site.name].add(guest.key)
+        self.losses.name(site.name, guest)
+        if guest.countersignature:
+            self.posted[site.name, guest.key] += 1
+            if self.posted[site.name, guest.key] > 1:
+                self.fail(Predicate.P8, f"{site.name} posts the money of {guest.key} again")
+
+    def put_back(self, site: SimSite, size: int) -> None:
+        """A store forgets its entries from `size` on: what follows from them is taken back, and nothing else."""
+        for body in site.journal.events(size, site.journal.head().size):
+            event = decode_entry(body).event
+            if isinstance(event, WorkloadsSubmitted):
+                for workload in event.workloads:
+                    if not workload.guest:
+                        mark = workload.spec.envs[MARK]
+                        self.home_of.pop(mark, None)
+                        self._mark_of.pop((site.name, workload.id), None)
+            elif isinstance(event, RunPlaced):
+                self.losses.placed(site.name, event.run)
+                self.finished.discard(self._mark_of.get((site.name, event.run.workload), ""))
+            elif isinstance(event, RunEnded):
+                self._take_back(site, event)
+            elif isinstance(event, GuestPut):
+                guest = event.guest
+                if guest.receipt is not None:
+                    self.told.pop((site.name, guest.workload, guest.epoch), None)
+                    self.losses.outcomes.add((site.name, guest.key))
+                if guest.countersignature:
+                    self.posted[site.name, guest.key] -= 1
+
+    def _take_back(self, site: SimSite, event: RunEnded) -> None:
+        """Home forgets that a run ended, and may go on as if it had not."""
+        workload: Workload = decode("workload", site.journal.get("workload", workload_of(event.run)) or b"")
+        if workload.guest:
+            return
+        mark = workload.spec.envs[MARK]
+        self.losses.ends.add((site.name, event.run))
+        if event.outcome is Outcome.FINISHED:
+            self.accepted[mark] -= 1
 
     def _ended(self, site: SimSite, event: RunEnded) -> None:
         body = site.journal.get("workload", workload_of(event.run))
@@ -157,12 +201,16 @@ class Auditor:
             self.lost.add(mark)
         if event.close is CloseKind.EXPIRED:
             self.expired += 1
-            if self.alive.get(mark):
-                self.fail(Predicate.P9, f"{event.run} of {site.name} still runs at {self.alive[mark][0][0]}")
+            alive = [
+                name
+                for name, each in self.alive.get(mark, ())
+                if not self.losses.is_of_lost_epoch(name, each.run)
+            ]
+            if alive:
+                self.fail(Predicate.P9, f"{event.run} of {site.name} still runs at {alive[0]}")
         if event.close is CloseKind.RELEASED:
             run: Run = decode("run", site.journal.get("run", event.run) or b"")
-            there = self.sites[run.factory]
-            if there.journal.get("guest", guest_key(site.name, run.workload, run.epoch)) is not None:
+            if guest_key(site.name, run.workload, run.epoch) in self.recorded[run.factory]:
                 self.fail(Predicate.P6, f"{event.run} of {site.name} is recorded at {run.factory}")
 
     def _is_reported(self, site: SimSite, event: RunEnded) -> None:
@@ -170,7 +218,10 @@ class Auditor:
         run: Run = decode("run", site.journal.get("run", event.run) or b"")
         if not run.factory:
             return
-        body = self.sites[run.factory].journal.get("guest", guest_key(site.name, run.workload, run.epoch))
+        key = guest_key(site.name, run.workload, run.epoch)
+        if (run.factory, key) in self.losses.outcomes:
+            return
+        body = self.sites[run.factory].journal.get("guest", key)
         guest = decode("guest", body) if body is not None else None
         if guest is None or guest.receipt is None or guest.receipt.receipt.outcome is not Outcome.FINISHED:
             self.fail(Predicate.P5, f"{event.run} was never reported by {run.factory} as finished")
@@ -196,6 +247,8 @@ class Auditor:
 
     def _is_open(self, site: SimSite, process: Process, mark: str) -> None:
         """P2: home has recorded this very epoch as open, and as given to this factory."""
+        if self.losses.is_of_lost_epoch(site.name, process.run):
+            return
         known = self.home_of.get(mark)
         if known is None:
             self.fail(Predicate.P2, f"{process.run} at {site.name} belongs to nobody")
@@ -237,7 +290,8 @@ class Auditor:
     def _posted(self, site: SimSite) -> None:
         for body in site.journal.list(Query(kind="guest", limit=1_000_000)):
             guest = decode("guest", body)
-            if not guest.countersignature:
+            run_name = f"{guest.workload}.{guest.epoch}"
+            if not guest.countersignature or self.losses.is_unsure(guest.home, run_name):
                 continue
             there = self.sites[guest.home].journal.get("run", f"{guest.workload}.{guest.epoch}")
             run: Run | None = decode("run", there) if there is not None else None
@@ -257,8 +311,9 @@ class Auditor:
                 self.fail(
                     Predicate.P5, f"{mark} is {workload.phase} with {self.accepted[mark]} accepted results"
                 )
-            if self.alive.get(mark):
-                self.fail(Predicate.L2, f"{mark} still runs at {self.alive[mark][0][0]}")
+        for mark, alive in self.alive.items():
+            if alive:
+                self.fail(Predicate.L2, f"{mark} still runs at {alive[0][0]}")
         for site in self.sites.values():
             plane = site.plane
             if plane is None or plane.factory.roaming is None:
@@ -270,19 +325,25 @@ class Auditor:
                     Predicate.L3 if guest.receipt else Predicate.L2,
                     f"{guest.key} is {guest.state} at {site.name}",
                 )
-            for body in site.journal.list(Query(kind="run", limit=1_000_000)):
-                run: Run = decode("run", body)
-                roam = run.roam
-                if roam is not None and roam.receipt and not roam.billed and not roam.disputed:
-                    self.fail(Predicate.L3, f"{run.id} of {site.name} is neither billed nor disputed")
-                if roam is not None and roam.billed and not self._is_settled(site, run):
-                    self.fail(
-                        Predicate.L3, f"{run.id} of {site.name} is billed, and {run.factory} does not know it"
-                    )
+            self._paid(site)
         self.money()
 
+    def _paid(self, site: SimSite) -> None:
+        for body in site.journal.list(Query(kind="run", limit=1_000_000)):
+            run: Run = decode("run", body)
+            roam = run.roam
+            if roam is not None and roam.receipt and not roam.billed and not roam.disputed:
+                self.fail(Predicate.L3, f"{run.id} of {site.name} is neither billed nor disputed")
+            if roam is not None and roam.billed and not self._is_settled(site, run):
+                self.fail(
+                    Predicate.L3, f"{run.id} of {site.name} is billed, and {run.factory} does not know it"
+                )
+
     def _is_settled(self, home: SimSite, run: Run) -> bool:
-        body = self.sites[run.factory].journal.get("guest", guest_key(home.name, run.workload, run.epoch))
+        key = guest_key(home.name, run.workload, run.epoch)
+        if (run.factory, key) in self.losses.outcomes:
+            return True  # it has lost the outcome that home paid for, and may have told another one since
+        body = self.sites[run.factory].journal.get("guest", key)
         return body is not None and bool(decode("guest", body).countersignature)
 
 

@@ -15,6 +15,7 @@ from tawtin.model.workload import OnPartition, Phase, WorkloadSpec
 from tawtin.runtime.simulate.clients import Request
 from tawtin.runtime.simulate.host import Program
 from tawtin.runtime.simulate.network.auditor import MARK, Auditor, Broken, Predicate
+from tawtin.runtime.simulate.network.backups import Backups
 from tawtin.runtime.simulate.network.clock import Time
 from tawtin.runtime.simulate.network.post import Network
 from tawtin.runtime.simulate.network.site import TENANT, SimSite
@@ -45,6 +46,8 @@ class NetworkHistory(Record, frozen=True, kw_only=True):
     """Of all logs."""
     crashes: int
     cuts: int
+    put_backs: int
+    """Stores that were put back from a backup."""
     factory_ms: int
     """Simulated time, summed over the factories."""
     root: str
@@ -129,6 +132,7 @@ class Driver:
         """How long every program takes; 0 for all kinds of lengths."""
         self.weather: dict[str, int] = {}
         self.crashes = self.cuts = self.made = 0
+        self.backups = Backups(self, seed)
 
     def flags(self) -> str:
         """How the command that shows this kind of history again is told of it."""
@@ -165,6 +169,7 @@ class Driver:
             entries=sum(site.journal.head().size for site in self.sites),
             crashes=self.crashes,
             cuts=self.cuts,
+            put_backs=sum(site.put_backs for site in self.sites),
             factory_ms=self.time.ms * len(self.sites),
             root=self.sites[0].journal.head().root.hex(),
         )
@@ -342,6 +347,7 @@ class Driver:
                 site.host.kill_supervisor(draw.choice(runs))
         if draw.randrange(1000) < self.lost_permille:
             self._declare_lost()
+        self.backups.step()
 
     def _declare_lost(self) -> None:
         site = self.random.choice(self.sites)
@@ -380,6 +386,7 @@ class Driver:
             self.auditor.look()
             if self.time.ms - began_ms >= HOPELESS_MS:
                 self._cancel_hopeless()
+            self.backups.mend()
         for site in self.sites:
             self._settle(site)
         self.auditor.look()

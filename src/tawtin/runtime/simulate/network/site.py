@@ -18,9 +18,10 @@ from tawtin.model.tenant import Tenant
 from tawtin.model.workload import Run, RunState
 from tawtin.ports import JournalError
 from tawtin.runtime.factory import Factory
+from tawtin.runtime.hindsight import behind_mark
 from tawtin.runtime.roaming import Roaming
 from tawtin.runtime.roaming.lending import guest_tenant
-from tawtin.runtime.rows import decode
+from tawtin.runtime.rows import fetch
 from tawtin.runtime.simulate.engine import EngineFaults, SimEngine
 from tawtin.runtime.simulate.host import Host
 from tawtin.runtime.simulate.network.clock import DriftingClock
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from tawtin.core.state import State
     from tawtin.model.roaming import Message
-    from tawtin.ports import Batch
+    from tawtin.ports import Batch, Head
     from tawtin.runtime.factory import Effects
     from tawtin.runtime.simulate.network.clock import Time
     from tawtin.runtime.simulate.network.post import Network
@@ -133,6 +134,9 @@ class SimSite:
         self.commit_percent = 0
         self.fate = ""
         self.on_batch: list[Callable[[SimSite, Batch], None]] = []
+        self.marked: Head | None = None
+        """The mark beside the journal, which is not put back with it."""
+        self.put_backs = 0
         self._offer: Offer | None = None
         self._offered: tuple[State, int] | None = None
         """The state that the offer was made of, and its next entry then: only an entry changes what is free."""
@@ -171,10 +175,21 @@ class SimSite:
     def _make(self, *given: Any, **more: Any) -> Factory:  # noqa: ANN401 - the parts of a Factory
         factory = self.parts.get("factory", Factory)(*given, **more)
         factory.meter_ms *= self.pace
-        factory.roaming = self.parts.get("roaming", Roaming)(
-            factory, self.signer, self.entropy, fuse_stop_ms=0
+        engine = self.parts.get("engine", SimEngine)(self.host, random.Random(0), self.faults)  # noqa: S311 - asked only
+        roaming = self.parts.get("roaming", Roaming)(
+            factory, self.signer, self.entropy, fuse_stop_ms=0, started=engine.started
         )
+        factory.roaming = roaming
+        behind = behind_mark(self.journal, self.marked)
+        if behind:
+            roaming.recalling.begin("mark", behind)
         return factory
+
+    def put_back(self, older: MemoryJournal, down_ms: int) -> None:
+        """The store is put back from a backup; machines and mark stay as they are."""
+        self.put_backs += 1
+        self.journal = older.backup()
+        self.crash(down_ms)
 
     def crash(self, down_ms: int) -> None:
         """End a life at once."""
@@ -194,6 +209,8 @@ class SimSite:
             raise Crash
 
     def _after(self, batch: Batch) -> None:
+        if not self.fate.endswith("after"):
+            self.marked = self.journal.head()
         for watcher in self.on_batch:
             watcher(self, batch)
         if self.fate == "fails after":
@@ -295,12 +312,7 @@ class SimSite:
         needs = roaming.needs(sender, message)
         if needs and not plane.quiet:
             return False
-        rows: dict[tuple[str, str], Any] = {}
-        for kind, name in needs:
-            body = self.journal.get(kind, name)
-            if body is not None:
-                rows[kind, name] = decode(kind, body)
-        roaming.hear(sender, message, rows)
+        roaming.hear(sender, message, fetch(self.journal, needs))
         return True
 
     def due(self) -> None:
