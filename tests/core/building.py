@@ -61,11 +61,13 @@ class Factory:
         memory: int = 512_000,
         health: NodeHealth = NodeHealth.READY,
         sick: tuple[int, ...] = (),
+        engine: str = "local",
     ) -> None:
         self.tell(
             NodePut(
                 node=Node(
                     name=name,
+                    engine=engine,
                     gpu_model=model if gpus else "",
                     gpus=gpus,
                     cpus_milli=cpus,

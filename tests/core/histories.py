@@ -24,6 +24,8 @@ class History(Factory):
     def __init__(self, seed: int) -> None:
         super().__init__(SITE)
         self.draw = random.Random(seed)
+        self.engines = 1 + seed % 2
+        """Whether every other node belongs to a cluster beside this machine."""
         self.now_ms = 1_760_000_000_000
         self.count = 0
         for number in range(self.draw.randint(1, 3)):
@@ -50,6 +52,7 @@ class History(Factory):
             NodePut(
                 node=Node(
                     name=f"n{number}",
+                    engine="hpc" if self.engines > 1 and number % 2 else "local",
                     gpu_model=draw.choice(("H100", "A100")) if gpus else "",
                     gpus=gpus,
                     gpus_sick=draw.choice(((), (), (), (0,))) if gpus else (),

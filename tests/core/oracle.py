@@ -7,6 +7,7 @@ was decided.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tawtin.core import meter
 from tawtin.core.decide import Decision, Reservation, Stop
@@ -18,6 +19,7 @@ from tawtin.model.workload import Phase, Run, Workload
 
 SOON_MS = 10_000
 UNIT = 10**12
+T = TypeVar("T")
 Amounts = tuple[int, int, int, int]
 """GPUs, milli-processors, MiB of memory, MiB of disk."""
 
@@ -35,6 +37,16 @@ def covers(has: Amounts, asked: Amounts) -> bool:
     return all(x >= y for x, y in zip(has, asked, strict=True))
 
 
+def at_one_engine(found: list[tuple[str, T]], count: int) -> list[T]:
+    """The first `count` of one engine: of that whose last one of them comes first. Empty if no engine has so many."""
+    whole: list[tuple[int, list[T]]] = []
+    for engine in {engine for engine, _ in found}:
+        mine = [(place, each) for place, (one, each) in enumerate(found) if one == engine]
+        if len(mine) >= count:
+            whole.append((mine[count - 1][0], [each for _, each in mine[:count]]))
+    return min(whole, key=lambda each: each[0])[1] if whole else []
+
+
 @dataclass
 class Part:
     """What one run holds on one node."""
@@ -50,6 +62,7 @@ class Box:
     """One ready node."""
 
     name: str
+    engine: str
     model: str
     indices: list[int]
     free: Amounts
@@ -95,7 +108,12 @@ class Oracle:
                     parts.append(Part(run.id, part, end, run))
                     amounts = plus(amounts, (0, *part[1:]), -1)
         return Box(
-            name, node.gpu_model if node.gpus else "", free, plus(amounts, (len(free), 0, 0, 0)), parts
+            name,
+            node.engine,
+            node.gpu_model if node.gpus else "",
+            free,
+            plus(amounts, (len(free), 0, 0, 0)),
+            parts,
         )
 
     def holding(self, tenant: str) -> list[int]:
@@ -236,7 +254,8 @@ class Oracle:
             and covers(box.free, needs(shape))
             and (box.kept is None or ends <= box.kept[0] or covers(box.kept[1], needs(shape)))
         ]
-        chosen = sorted(good, key=rank)[: workload.spec.demand.nodes]
+        ranked = sorted(good, key=rank)
+        chosen = at_one_engine([(box.engine, box) for box in ranked], workload.spec.demand.nodes)
         if len(chosen) < workload.spec.demand.nodes:
             return False
         slots: list[Slot] = []
@@ -277,10 +296,11 @@ class Oracle:
         best: list[tuple[int, str, Box, Amounts]] = []
         for shape in shapes:
             openings = [(box, self.opening(box, shape)) for box in self.boxes]
-            found = sorted(
+            ordered = sorted(
                 ((each[0], box.name, box, each[1]) for box, each in openings if each is not None),
                 key=lambda each: each[:2],
-            )[: demand.nodes]
+            )
+            found = at_one_engine([(each[2].engine, each) for each in ordered], demand.nodes)
             if len(found) == demand.nodes and (not best or found[-1][0] < best[-1][0]):
                 best = found
         if best:
@@ -309,7 +329,7 @@ class Oracle:
                 lost = sum(max(0, self.now - part.old.placed_ms) for part in victims if part.old)
                 found.append(((len(victims), lost, box.name), box, victims, spare, start))
         found.sort(key=lambda each: each[0])
-        chosen = found[: workload.spec.demand.nodes]
+        chosen = at_one_engine([(each[1].engine, each) for each in found], workload.spec.demand.nodes)
         lower = any(self.level(run) < workload.spec.priority for run in self.state.runs.values())
         if len(chosen) < workload.spec.demand.nodes or not (self.leaving or lower):
             return False

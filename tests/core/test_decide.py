@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tawtin.core.explain import explain
+from tawtin.model.ids import run_id
 from tawtin.model.reasons import Cause, Waiting
 from tawtin.model.resources import NodeHealth, Shape
 from tawtin.model.tenant import Quota
@@ -62,6 +63,33 @@ def test_a_gang_gets_all_of_its_nodes_or_none(factory: Factory):
     factory.node("b")
     factory.tick()
     assert [node for node, _ in placed(factory)["w1"]] == ["a", "b"]
+
+
+def test_a_gang_is_at_one_engine_even_if_nodes_of_two_would_do(factory: Factory):
+    factory.node("a", engine="hpc")
+    factory.node("b")
+    factory.submit("w1", spec(gpus=8, nodes=2))
+    decision = factory.tick()
+    assert (decision.placements, decision.reservations) == ((), ())
+    assert explain(factory.state, decision, "w1", 0).reason is Waiting.EXCEEDS_CAPACITY
+    factory.node("c", engine="hpc")
+    factory.tick()
+    assert [node for node, _ in placed(factory)["w1"]] == ["a", "c"]
+
+
+def test_a_gang_waits_for_nodes_of_one_engine_and_ousts_there(factory: Factory):
+    for name, engine in (("a", "hpc"), ("b", "local"), ("c", "hpc")):
+        factory.node(name, engine=engine)
+    factory.submit("low", spec(gpus=8, lasts_ms=HOUR_MS))
+    factory.tick()
+    assert placed(factory) == {"low": (("a", tuple(range(8))),)}
+    factory.submit("same", spec(gpus=8, nodes=2))
+    [kept] = factory.tick().reservations
+    assert (kept.nodes, kept.start_ms) == (("c", "a"), HOUR_MS)
+    factory.submit("high", spec(gpus=8, nodes=2, priority=5))
+    decision = factory.tick()
+    assert [stop.run for stop in decision.stops] == [run_id("low", 1)]
+    assert set(decision.reservations[0].nodes) == {"a", "c"}
 
 
 def test_the_first_option_that_fits_now_is_taken(factory: Factory):

@@ -11,9 +11,9 @@ best one, found by bisection.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from tawtin.core.feasible import Option
 from tawtin.core.seats import PROTECTED, Held, Seat, lowest
@@ -21,6 +21,7 @@ from tawtin.model.resources import Slot
 
 ALWAYS: Final = 1 << 62
 """Later than any end."""
+T = TypeVar("T")
 Item = tuple[int, int, int, str]
 """Free milli-processors, MiB of memory, MiB of disk; the node."""
 
@@ -67,12 +68,25 @@ class Reserved:
 class Place:
     """One ready node during a pass."""
 
-    __slots__ = ("cpus", "disk", "gpus", "mask", "memory", "model", "name", "new", "reserved", "seat")
+    __slots__ = (
+        "cpus",
+        "disk",
+        "engine",
+        "gpus",
+        "mask",
+        "memory",
+        "model",
+        "name",
+        "new",
+        "reserved",
+        "seat",
+    )
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
         self.name = seat.name
         self.model = seat.model
+        self.engine = seat.engine
         self.mask = seat.mask
         self.gpus = seat.gpus
         self.cpus = seat.cpus
@@ -108,6 +122,7 @@ class Room:
     def __init__(self, seats: Iterable[Seat]) -> None:
         """Begin with what is free in `seats`, given in the order of their names."""
         self.places = {seat.name: Place(seat) for seat in seats if seat.ready}
+        self.engines = len({place.engine for place in self.places.values()})
         self.kept: list[Place] = []
         """Places with a reservation; they are in no list."""
         self._kept_by_model: dict[str, list[Place]] = {}
@@ -121,10 +136,18 @@ class Room:
     def find(self, option: Option, ends_ms: int) -> list[Place] | None:
         """The best places for all ranks of `option` now, best first, or None. `ends_ms` is when it will be over."""
         count = option.nodes
+        if self.parted(option):
+            everywhere = len(self.places)
+            found = self.free(option, everywhere) + self._backfill(option, ends_ms, everywhere)
+            return together(found, count, lambda place: place.engine)
         found = self.free(option, count)
         if len(found) < count and self.kept:
             found.extend(self._backfill(option, ends_ms, count - len(found)))
         return found if len(found) == count else None
+
+    def parted(self, option: Option) -> bool:
+        """Whether `option` may not be spread over all nodes: all ranks of a gang are at one engine."""
+        return option.nodes > 1 and self.engines > 1
 
     def latest(self, option: Option) -> int:
         """The latest end with which `option` would find places now; below 0 if with none.
@@ -221,6 +244,17 @@ class Room:
         ]
         fitting.sort(key=lambda each: each[0])
         return [place for _, place in fitting[:count]]
+
+
+def together(found: Iterable[T], count: int, engine_of: Callable[[T], str]) -> list[T] | None:
+    """The first `count` of these that belong to one engine, of that engine that has so many first; None if none has."""
+    by_engine: dict[str, list[T]] = {}
+    for each in found:
+        mine = by_engine.setdefault(engine_of(each), [])
+        mine.append(each)
+        if len(mine) == count:
+            return mine
+    return None
 
 
 def _fitting(items: list[Item], option: Option, count: int) -> list[Item]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tawtin.core.feasible import Option
-from tawtin.core.pack import Place, Reserved, Room
+from tawtin.core.pack import Place, Reserved, Room, together
 from tawtin.core.seats import LEAVING, Held
 
 CANDIDATES: Final = 24
@@ -51,7 +51,8 @@ class Ousters:
         """The cheapest way to make room for all ranks of `option`, or None."""
         nodes: list[Place] = []
         stale: list[Place] = []
-        enough = option.nodes + CANDIDATES
+        parted = self.room.parted(option)
+        enough = len(self.room.places) if parted else option.nodes + CANDIDATES
         for most in self._of(option):
             if option.gpus > most[0]:
                 break
@@ -71,6 +72,8 @@ class Ousters:
         if len(found) < option.nodes:
             return None
         found.sort(key=lambda each: each[:3])
+        if parted:
+            return together(found, option.nodes, lambda ousting: ousting[3].engine)
         return found[: option.nodes]
 
     def refresh(self, place: Place) -> None:

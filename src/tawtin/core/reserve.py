@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Final
 
 from tawtin.core.feasible import Option
-from tawtin.core.pack import ALWAYS, Place, Reserved, Room
+from tawtin.core.pack import ALWAYS, Place, Reserved, Room, together
 from tawtin.core.seats import Held
 
 SOON_MS: Final = 10_000
@@ -21,6 +21,10 @@ Opening = tuple[int, str, Place, Reserved]
 
 def earliest(room: Room, option: Option, now_ms: int) -> list[Opening] | None:
     """The nodes on which all ranks of `option` can start soonest, in that order, or None if they never can."""
+    if room.parted(option):
+        openings = [opening_of(place, option, now_ms) for place in room.places.values()]
+        found = sorted((each for each in openings if each is not None), key=itemgetter(0, 1))
+        return together(found, option.nodes, lambda opening: opening[2].engine)
     best: list[Opening] = []
     by_ms = ALWAYS
     for place in room.places.values():

@@ -57,11 +57,14 @@ class Yield:
 class Seat:
     """One node as decide sees it. Amounts may be negative after a node shrank below what runs on it."""
 
-    __slots__ = ("cpus", "disk", "ends", "gpus", "held", "mask", "memory", "model", "name", "ready", "yields")
+    __slots__ = (
+        "cpus", "disk", "ends", "engine", "gpus", "held", "mask", "memory", "model", "name", "ready", "yields",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.model = ""
+        self.engine = ""
         self.ready = False
         self.mask = 0
         """Bit i is set when GPU index i is free and well."""
@@ -82,7 +85,7 @@ class Seat:
         if node is None:
             self.model, self.mask, self.cpus, self.memory, self.disk = "", 0, 0, 0, 0
         else:
-            self.model = node.gpu_model if node.gpus else ""
+            self.model, self.engine = node.gpu_model if node.gpus else "", node.engine
             self.mask = (1 << node.gpus) - 1 & ~mask_of(node.gpus_sick)
             self.cpus, self.memory, self.disk = node.cpus_milli, node.memory_mib, node.disk_mib
         for held in self.held.values():

@@ -7,6 +7,7 @@ more than one of them.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
@@ -66,7 +67,7 @@ class Survey:
         self.now_ms = now_ms
         self._lines: dict[tuple[str, int], Line] = {}
         self._starts: dict[Option, int | None] = {}
-        self._clear: dict[Option, list[int]] = {}
+        self._clear: dict[Option, int | None] = {}
 
     @cached_property
     def room(self) -> Room:
@@ -82,13 +83,20 @@ class Survey:
     @cached_property
     def kinds(self) -> list[Kind]:
         """Nodes by size and model, gone ones left out."""
-        kinds: dict[tuple[str, int, int, int, int], Kind] = {}
+        kinds: dict[tuple[str, str, int, int, int, int], Kind] = {}
         soon = self.now_ms + reserve.SOON_MS
         for name in self.state.node_names:
             node = self.state.nodes[name]
             if node.health is NodeHealth.GONE:
                 continue
-            size = (node.gpu_model, feasible.usable(node), node.cpus_milli, node.memory_mib, node.disk_mib)
+            size = (
+                node.engine,
+                node.gpu_model,
+                feasible.usable(node),
+                node.cpus_milli,
+                node.memory_mib,
+                node.disk_mib,
+            )
             kind = kinds.get(size)
             if kind is None:
                 kind = kinds[size] = Kind(node)
@@ -115,20 +123,30 @@ class Survey:
         return found
 
     def nodes_for(self, option: Option) -> tuple[int, int]:
-        """How many nodes could hold a rank of `option` if they were empty: ready ones, and all that are here."""
+        """How many nodes could hold a rank of `option` if they were empty: ready ones, and all that are here.
+
+        For a gang, those of the engine that has most, as it cannot be spread over several.
+        """
         fitting = [kind for kind in self.kinds if feasible.fits_empty(option, kind.node)]
-        return sum(kind.ready for kind in fitting), sum(kind.present for kind in fitting)
+        ready, present = Counter[str](), Counter[str]()
+        for kind in fitting:
+            engine = kind.node.engine if option.nodes > 1 else ""
+            ready[engine] += kind.ready
+            present[engine] += kind.present
+        return max(ready.values(), default=0), max(present.values(), default=0)
 
     def clear_ms(self, option: Option) -> int | None:
         """When as many nodes as `option` needs are expected to be empty: a late limit of its earliest start."""
-        ends = self._clear.get(option)
-        if ends is None:
-            ends = self._clear[option] = []
+        if option not in self._clear:
+            by_engine: dict[str, list[int]] = {}
             for kind in self.kinds:
                 if feasible.fits_empty(option, kind.node):
+                    ends = by_engine.setdefault(kind.node.engine if option.nodes > 1 else "", [])
                     for end_ms in kind.clear_ms[: option.nodes]:
                         insort(ends, end_ms)
-        return ends[option.nodes - 1] if len(ends) >= option.nodes else None
+            enough = [ends[option.nodes - 1] for ends in by_engine.values() if len(ends) >= option.nodes]
+            self._clear[option] = min(enough, default=None)
+        return self._clear[option]
 
     def earliest_ms(self, option: Option) -> int | None:
         """The earliest time at which nodes have room for `option`, if nobody else took it."""
