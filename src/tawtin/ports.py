@@ -6,6 +6,7 @@ Concrete parts implement these; `bootstrap` alone knows which. Simulation implem
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import IO, Final, Protocol
 
 import msgspec
@@ -366,6 +367,23 @@ class Report(Record, frozen=True, kw_only=True):
     outputs: tuple[Kept, ...] = ()
 
 
+class EngineError(Exception):
+    """The engine cannot be made or opened; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineParts:
+    """What a factory gives to an engine of its own."""
+
+    name: str
+    """What its nodes say that they belong to (`Node.engine`); unique in the factory."""
+    root: str
+    """Absolute path of a folder for it alone, which may not exist yet."""
+    mark: str
+    """Unlike that of any other factory or engine: what names begin with where others' work is named as well."""
+    artifacts: Artifacts
+
+
 class Engine(Protocol):
     """What runs work. Every method returns quickly; the work happens elsewhere.
 
@@ -390,6 +408,10 @@ class Engine(Protocol):
 
     def nodes(self) -> tuple[Node, ...]:
         """The nodes and their health now."""
+        ...
+
+    def knows(self, run: str) -> bool:
+        """Whether this run id was started, or stopped before it could, at this engine, as far as it remembers."""
         ...
 
     def ensure(self, order: RunOrder) -> None:

@@ -85,6 +85,9 @@ class FakeEngine:
     def nodes(self) -> tuple[Node, ...]:
         return self.nodes_now
 
+    def knows(self, run: str) -> bool:
+        return any(order.run == run for order in self.ensured)
+
     def ensure(self, order: RunOrder) -> None:
         if self.raising:
             raise self.raising.pop(0)

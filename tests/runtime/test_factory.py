@@ -167,15 +167,17 @@ def test_a_node_that_an_operator_drains_stays_drained_until_the_operator_brings_
     drained = msgspec.structs.replace(NODE, health=NodeHealth.DRAINING)
     factory.stage(NodePut(node=drained))
     for reported in (NODE, msgspec.structs.replace(NODE, health=NodeHealth.SICK), NODE):
-        factory.see_nodes("local", [reported])
+        factory.see_nodes([reported])
         assert factory.state.nodes["node-1"].health is NodeHealth.DRAINING
     factory.stage(NodePut(node=NODE))
-    factory.see_nodes("local", [NODE])
+    factory.see_nodes([NODE])
     assert factory.state.nodes["node-1"].health is NodeHealth.READY
 
 
-def test_a_node_that_an_engine_no_longer_has_leaves_and_those_of_other_engines_stay():
+def test_a_node_that_no_engine_has_any_more_leaves_and_those_of_all_engines_stay():
     factory = _factory(SimClock())
-    factory.stage(NodePut(node=Node(name="far", engine="slurm", cpus_milli=1, memory_mib=1)))
-    factory.see_nodes("local", [])
+    far = Node(name="far", engine="hpc", cpus_milli=1, memory_mib=1)
+    factory.see_nodes([NODE, far])
+    assert list(factory.state.nodes) == ["node-1", "far"]
+    factory.see_nodes([far])
     assert list(factory.state.nodes) == ["far"]

@@ -62,6 +62,9 @@ class FakeEngine:
     def nodes(self) -> tuple[Node, ...]:
         return (NODE,)
 
+    def knows(self, run: str) -> bool:
+        return run in self.orders
+
     def ensure(self, order: RunOrder) -> None:
         if order.run not in self.orders:
             self.orders[order.run] = order

@@ -21,6 +21,7 @@ from tawtin.runtime.live import LiveSettings
 from tawtin.web.settings import WebSettings
 
 FILE = "factory.toml"
+ENGINE_NAME = "^(?!local$|fleet$)[a-z][a-z0-9_-]{0,30}$"
 
 
 class SettingsError(Exception):
@@ -134,6 +135,9 @@ class Settings(Record, frozen=True, kw_only=True):
     pace: LiveSettings = LiveSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     local: LocalSettings = LocalSettings()
+    engines: dict[Annotated[str, msgspec.Meta(pattern=ENGINE_NAME)], dict[str, Any]] = {}
+    """`[engines.NAME]`: further engines. `use` says which kind each is, `folder` where that is if it is your own, and
+    the rest are settings of that kind."""
 
 
 def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settings:
@@ -163,7 +167,27 @@ def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settin
     rules = settings.rules
     if rules.folder:
         rules = RulesSettings(folder=str((file.parent / rules.folder).resolve()))
-    return msgspec.structs.replace(settings, data=str(data), rules=rules)
+    return msgspec.structs.replace(
+        settings, data=str(data), rules=rules, engines=_engines(file, text, settings)
+    )
+
+
+def _engines(file: Path, text: str, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The engines' tables, with absolute folders. Raises SettingsError."""
+    if not settings.engines and not settings.local.enabled:
+        msg = f"{file}: local.enabled is false and there is no [engines.NAME]: nothing would run work"
+        raise SettingsError(msg)
+    found: dict[str, dict[str, Any]] = {}
+    for name, table in settings.engines.items():
+        where = f"engines.{name}"
+        for key, value in (("use", table.get("use")), ("folder", table.get("folder", ""))):
+            if not isinstance(value, str) or (key == "use" and not value):
+                line = _line(text, f" - at `$.{where}.{key}`") or _line(text, f" - at `$.{where}`")
+                msg = f'{file}{line}: {where}.{key} must be text, such as use = "slurm"'
+                raise SettingsError(msg)
+        folder = table.get("folder", "")
+        found[name] = {**table, "folder": str((file.parent / folder).resolve()) if folder else ""}
+    return found
 
 
 def _override(table: dict[str, Any], name: str, value: str) -> None:

@@ -10,10 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from tawtin.bootstrap.engines import make_engine
 from tawtin.core.residency import Judge
-from tawtin.engines.local.engine import LocalEngine
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
 from tawtin.peering.identity import Identity, open_identity
@@ -102,10 +100,9 @@ def open_service(settings: Settings, journal: Journal, restored: str = "") -> Se
     blobs = GuardedBlobs(
         open_blobs(artifacts_url(settings)), hold_ms=keeps_ms, monotonic_ms=clock.monotonic_ms
     )
-    root = settings.local.root or str(data / "engine")
     entropy = SystemEntropy()
     identity = open_identity(data)
-    engine = LocalEngine(msgspec.structs.replace(settings.local, root=root), BlobArtifacts(blobs))
+    engine = make_engine(settings, BlobArtifacts(blobs), identity.key)
     name = settings.factory.name
     transport = HttpTransport(name, identity, entropy, ca_file=settings.peering.ca_file)
     carriage = Carriage(

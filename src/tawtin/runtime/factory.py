@@ -391,8 +391,8 @@ class Factory:
             self._metered_ms[run.id] = now
             self.stage(RunMetered(run=run.id, usage=report.usage))
 
-    def see_nodes(self, engine: str, nodes: Iterable[Node]) -> None:
-        """Take in which nodes an engine has now. A node that an operator drains stays drained."""
+    def see_nodes(self, nodes: Iterable[Node]) -> None:
+        """Take in which nodes there are now, of all engines. A node that an operator drains stays drained."""
         seen = {node.name: node for node in nodes}
         for name, reported in seen.items():
             known = self.state.nodes.get(name)
@@ -401,9 +401,7 @@ class Factory:
             node = msgspec.structs.replace(reported, health=NodeHealth.DRAINING) if keep else reported
             if known != node:
                 self.stage(NodePut(node=node))
-        for name in [
-            name for name, node in self.state.nodes.items() if node.engine == engine and name not in seen
-        ]:
+        for name in [name for name in self.state.nodes if name not in seen]:
             self.stage(NodeRemoved(name=name))
 
 

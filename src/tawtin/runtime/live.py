@@ -415,7 +415,7 @@ class Live:
     async def _see_nodes(self) -> None:
         loop = asyncio.get_running_loop()
         nodes = await loop.run_in_executor(self._engine_thread, self.engine.nodes)
-        self.factory.see_nodes(self.engine.name, nodes)
+        self.factory.see_nodes(nodes)
 
     # --- watching -----------------------------------------------------------------------------------------------
 

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tawtin.engines.local.settings import LocalSettings
-
-
-class EngineError(Exception):
-    """The engine cannot be opened; the message says why and what to do."""
+from tawtin.ports import EngineError
 
 
 def check(settings: LocalSettings) -> None:

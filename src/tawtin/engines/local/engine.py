@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from tawtin.engines.local import (
     cgroups,
     durable,
@@ -32,11 +34,10 @@ from tawtin.engines.local import (
     setupcache,
     verdict,
 )
-from tawtin.engines.local.checks import EngineError, check, limit_notes
+from tawtin.engines.local.checks import check, limit_notes
 from tawtin.engines.local.events import Events
 from tawtin.engines.local.folders import Folders, Result
 from tawtin.engines.local.link import LaunchError, Link
-from tawtin.engines.local.logfile import read_log
 from tawtin.engines.local.meter import disk_bytes
 from tawtin.engines.local.plan import Ground, PlanError
 from tawtin.engines.local.settings import LocalSettings
@@ -44,7 +45,7 @@ from tawtin.engines.local.supervisor import WAKE
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
 from tawtin.model.views import LogChunk
-from tawtin.ports import Artifacts, Report, RunOrder
+from tawtin.ports import Artifacts, EngineError, EngineParts, Report, RunOrder
 
 _QUICK_WORKERS: Final = 4
 _SLOW_WORKERS: Final = 4
@@ -66,6 +67,14 @@ class _Known:
     losing: bool = False
     report: Report | None = None
     said_at: float = 0.0
+
+
+Settings = LocalSettings
+
+
+def make(settings: LocalSettings, parts: EngineParts) -> LocalEngine:
+    """An engine with these settings. Raises EngineError."""
+    return LocalEngine(msgspec.structs.replace(settings, root=settings.root or parts.root), parts.artifacts)
 
 
 class LocalEngine:
@@ -195,6 +204,10 @@ class LocalEngine:
         self.nodes()
 
     # --- orders ------------------------------------------------------------------------------------------------------
+
+    def knows(self, run: str) -> bool:
+        """Whether this run id was started, or stopped before it could, here."""
+        return run in self._known or self._folders.find(run) is not None
 
     def ensure(self, order: RunOrder) -> None:
         """See to it that the run was started, once."""
@@ -416,7 +429,7 @@ class LocalEngine:
             if (
                 note.outputs
                 and record["started_ms"] is not None
-                and record["cause"] not in verdict.NO_OUTPUTS
+                and record["cause"] not in verdict.INTERRUPTED
             ):
                 self._submit(self._slow, self._collect, run, folder)
             else:
@@ -481,15 +494,4 @@ class LocalEngine:
 
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         """At most `limit` bytes of the run's output from `offset`. A negative offset counts from the end."""
-        for _ in range(_LOG_TRIES):
-            folder = self._folders.find(run)
-            if folder is None:
-                break
-            over = os.path.exists(os.path.join(folder, orders.EXIT))
-            at, data, dropped, total = read_log(folder, offset, limit)
-            if os.path.isdir(folder):  # else it was put aside meanwhile, and only looked empty
-                return LogChunk(offset=at, data=data, dropped=dropped, end=over and at + len(data) >= total)
-        return LogChunk(offset=max(0, offset), data=b"")
-
-
-_LOG_TRIES: Final = 3
+        return self._folders.log(run, offset, limit)

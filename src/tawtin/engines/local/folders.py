@@ -17,13 +17,16 @@ import time
 import msgspec
 
 from tawtin.engines.local import durable, orders
+from tawtin.engines.local.logfile import read_log
 from tawtin.engines.local.orders import Exit
 from tawtin.engines.local.plan import Laid, PlanError
 from tawtin.model.base import Record
 from tawtin.model.reasons import Cause
+from tawtin.model.views import LogChunk
 from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK, Kept, Output
 from tawtin.ports import ArtifactError, Artifacts, BlobError, RunOrder
 
+_LOG_TRIES = 3
 _PARTS = ("prepared", "runs", "done", "caches", "etc", "trash")
 
 
@@ -157,6 +160,18 @@ class Folders:
         else:
             self.discard(path)
         return done
+
+    def log(self, run: str, offset: int, limit: int) -> LogChunk:
+        """At most `limit` bytes of a run's output from `offset`. A negative offset counts from the end."""
+        for _ in range(_LOG_TRIES):
+            folder = self.find(run)
+            if folder is None:
+                break
+            over = os.path.exists(os.path.join(folder, orders.EXIT))
+            at, data, dropped, total = read_log(folder, offset, limit)
+            if os.path.isdir(folder):  # else it was put aside meanwhile, and only looked empty
+                return LogChunk(offset=at, data=data, dropped=dropped, end=over and at + len(data) >= total)
+        return LogChunk(offset=max(0, offset), data=b"")
 
     def bury(self, run: str) -> bool:
         """Record that a run, of which nothing is here, is over: it is not known whether it was ever started."""

@@ -23,6 +23,8 @@ class DeclaredGpus(Record, frozen=True, kw_only=True):
 class LocalSettings(Record, frozen=True, kw_only=True):
     """Settings of the local engine."""
 
+    enabled: bool = True
+    """Whether this machine runs work at all; a factory whose clusters do everything says no."""
     root: str = ""
     """Absolute path of the folder for runs, logs and caches, made with mode 0700; empty for `engine` below the data."""
     node: str = ""

@@ -18,7 +18,7 @@ from tawtin.model.reasons import Cause
 from tawtin.model.workload import Outcome, Usage
 from tawtin.ports import Report
 
-_INTERRUPTED = frozenset(
+INTERRUPTED = frozenset(
     {
         Cause.PREEMPTED,
         Cause.DRAINED,
@@ -29,8 +29,7 @@ _INTERRUPTED = frozenset(
         Cause.FENCED,
     }
 )
-NO_OUTPUTS = frozenset(cause.value for cause in _INTERRUPTED)
-"""Runs that are only interrupted publish nothing; the workload runs again."""
+"""Runs that ended so gave no answer, and publish nothing; the workload runs again."""
 _NOTHING: UsageNow = {
     "wall_ms": 0, "cpu_ms": 0, "memory_peak_mib": 0, "disk_peak_mib": 0, "gpu_model": "", "gpu_ms": 0,
     "gpus_declared": False, "bytes_in": 0, "bytes_out": 0, "energy_mj": None,
@@ -45,7 +44,7 @@ def outcome_of(cause: Cause) -> Outcome:
     """Whether a run that ended for `cause` gave an answer, or was only interrupted."""
     if cause is Cause.CANCELLED:
         return Outcome.CANCELLED
-    return Outcome.INTERRUPTED if cause in _INTERRUPTED else Outcome.FINISHED
+    return Outcome.INTERRUPTED if cause in INTERRUPTED else Outcome.FINISHED
 
 
 def read_exit(folder: str) -> Exit | None:

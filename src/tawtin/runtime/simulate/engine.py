@@ -71,6 +71,10 @@ class SimEngine:
         """The nodes and their health now."""
         return tuple(self.host.nodes.values())
 
+    def knows(self, run: str) -> bool:
+        """Whether this run id was started, or stopped before it could."""
+        return run in self.host.processes
+
     def ensure(self, order: RunOrder) -> None:
         """See to it that the run was started, once."""
         if self._chance(self.faults.refuse):

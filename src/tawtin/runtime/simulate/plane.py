@@ -171,7 +171,7 @@ class Plane:
 
     def see_nodes(self) -> None:
         """Ask the engine for its nodes."""
-        self.factory.see_nodes(self.engine.name, self.engine.nodes())
+        self.factory.see_nodes(self.engine.nodes())
 
     def again(self) -> None:
         """Look once more at whatever waits, and tell the engine again what it did not obey."""
