@@ -157,7 +157,7 @@ def _slurm(*, quick: bool) -> tuple[list[float], str]:
     common.say("jobs: Slurm")
     try:
         return slurm.rates(quick=quick)[0], ""
-    except slurm.SlurmError as error:
+    except slurm.ClusterError as error:
         return [], str(error)
 
 

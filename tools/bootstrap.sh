@@ -108,9 +108,7 @@ look() {
     if [ "$1" != demo ]; then
         have_postgres || need postgresql "the journal is not tested on PostgreSQL"
         have ip || need iproute2 "cut cables are not tested in network namespaces"
-    fi
-    if [ "$1" = bench ]; then
-        { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "no figures of Slurm beside ours"
+        { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "nothing runs on, or is measured beside, Slurm"
         { have munged || [ -x /usr/sbin/munged ]; } || need munge "the same"
     fi
 }

@@ -94,6 +94,18 @@ def settings() -> list[Entry]:
             )
             for inner, words in _fields(section)
         ]
+    for engine in sorted(each.parent.name for each in (PACKAGE / "engines").glob("*/engine.toml")):
+        cls = classes.get(f"{engine.capitalize()}Settings")
+        if cls is not None and engine != "local":
+            group = f'engines.NAME, with `use = "{engine}"`'
+            found += [
+                Entry(
+                    group=group,
+                    name=f"engines.NAME.{ast.unparse(field.target)}",
+                    description=_with_default(field, text),
+                )
+                for field, text in _fields(cls)
+            ]
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tawtin.engines.local import engine as module
+from tawtin.engines.local import folders as module
 from tawtin.engines.local import orders
 from tawtin.engines.local.engine import LocalEngine
 from tawtin.engines.local.folders import Folders

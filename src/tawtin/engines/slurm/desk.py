@@ -1,0 +1,183 @@
+"""Where runs become jobs: laying a folder out, submitting, releasing; and seeing to it that a run never starts.
+
+Whoever makes a run's `token` decides: its batch script, as a folder, that it starts; this desk, as a file, that it
+never will. Either way the other finds out, on any file system and without asking Slurm.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from tawtin.engines.local import durable, folders
+from tawtin.engines.local.plan import PlanError
+from tawtin.engines.slurm import book, scripts, words
+from tawtin.engines.slurm.book import Known, Never, Note
+from tawtin.engines.slurm.client import Machine, Partition, Slurm, SlurmDownError, SlurmRefusedError
+from tawtin.engines.slurm.words import WordsError
+from tawtin.model.reasons import Cause
+from tawtin.ports import EngineParts, RunOrder
+
+if TYPE_CHECKING:
+    from tawtin.engines.local.folders import Folders
+    from tawtin.engines.slurm.settings import SlurmSettings
+
+SCRIPT: Final = "scripts/job.sh"
+
+
+class StartError(Exception):
+    """The run cannot be started here, and it is recorded that it never will."""
+
+    def __init__(self, never: Never) -> None:
+        """Keep what was recorded."""
+        super().__init__(never.message)
+        self.never = never
+
+
+class Desk:
+    """Used by several workers at a time, each with a run of its own."""
+
+    def __init__(self, slurm: Slurm, runs: Folders, settings: SlurmSettings, parts: EngineParts) -> None:
+        """`runs` holds all folders of runs."""
+        self.machines: dict[str, Machine] = {}
+        self.partitions: tuple[Partition, ...] = ()
+        self._slurm = slurm
+        self._runs = runs
+        self._settings = settings
+        self._parts = parts
+        self._lock = threading.Lock()
+        self._releasing = threading.Lock()
+        self._to_release: set[int] = set()
+
+    # --- starting ----------------------------------------------------------------------------------------------------
+
+    def lay_out(self, order: RunOrder) -> Note | None:
+        """Make the run's folder; None if it has one. Raises StartError."""
+        if self._runs.find(order.run) is not None:
+            return None
+        prepared = self._runs.prepare(order.run)
+        try:
+            note = self._fill(prepared, order)
+        except (WordsError, PlanError, OSError) as error:
+            self._runs.discard(prepared)
+            never = self.never(order.run, Cause.START_FAILED, str(error))
+            if never is None:
+                return None
+            raise StartError(never) from error
+        if not durable.rename_new(prepared, self._runs.live(order.run)):
+            self._runs.discard(prepared)
+            return None
+        durable.sync_folder(self._runs.part("runs"))
+        return note
+
+    def _fill(self, prepared: str, order: RunOrder) -> Note:
+        final = self._runs.live(order.run)
+        self._runs.lay_out(prepared, order, scripts.scripts(order, self._settings, final), None)
+        laid = folders.lay_inputs(prepared, order, self._parts.artifacts, None, sandboxed=False, workdir=True)
+        body = scripts.environment_file(order, final).encode("utf-8", "surrogateescape")
+        durable.write_file(os.path.join(prepared, scripts.ENVIRONMENT), body, sync=False)
+        machines = self.machines
+        submit = words.words(
+            order,
+            self._settings,
+            folder=final,
+            comment=words.comment_of(self._parts.mark, order.run),
+            machines=machines,
+            partitions=words.usable(self._settings, self.partitions),
+        )
+        checkpoint, gpus = order.spec.checkpoint, max((len(slot.gpus) for slot in order.slots), default=0)
+        note = Note(
+            run=order.run,
+            tenant=order.tenant,
+            outputs=order.spec.outputs,
+            submit=submit,
+            nodes=tuple(slot.node for slot in order.slots),
+            cpus=words.cpus_of(order),
+            memory_mib=order.shape.memory_mib,
+            gpus=gpus,
+            indices=tuple(slot.gpus for slot in order.slots),
+            gpu_model=machines[order.slots[0].node].gpu_model.upper() if gpus else "",
+            declared=order.gpus_declared,
+            bytes_in=laid.bytes_in,
+            checkpoint=checkpoint.signal.removeprefix("SIG") if checkpoint else "",
+            checkpoint_grace_ms=checkpoint.grace_ms if checkpoint else 0,
+        )
+        book.write(prepared, book.NOTE, note)
+        return note
+
+    def submit(self, known: Known) -> None:
+        """Submit what is laid out, and let it start. Raises StartError; SlurmDownError: it may have been submitted."""
+        known.tried_at = time.monotonic()
+        try:
+            job = self._slurm.submit(known.note.submit, os.path.join(known.folder, SCRIPT))
+        except SlurmRefusedError as error:
+            never = self.never(known.run, Cause.START_FAILED, f"Slurm refused it: {error}")
+            if never is None:
+                return
+            raise StartError(never) from error
+        finally:
+            known.tried_at = time.monotonic()
+        self.take_on(known, job)
+        self.release(known)
+
+    def take_on(self, known: Known, job: int) -> None:
+        """Write down which job is the run's: no other one is ever released. Raises OSError."""
+        durable.write_file(os.path.join(known.folder, book.JOB), str(job).encode())
+        known.job = job
+
+    def release(self, known: Known) -> None:
+        """Let its job start. Jobs that come during one call share the next. Raises SlurmDownError."""
+        with self._lock:
+            self._to_release.add(known.job)
+        with self._releasing:
+            with self._lock:
+                jobs, self._to_release = self._to_release, set()
+            try:
+                if jobs:
+                    self._slurm.release(jobs)
+            except SlurmRefusedError:
+                for job in sorted(jobs):  # one of them may be gone; the others want to start
+                    self._release_one(job)
+            except SlurmDownError:
+                with self._lock:
+                    self._to_release |= jobs
+                raise
+
+    def _release_one(self, job: int) -> None:
+        try:
+            self._slurm.release([job])
+        except SlurmRefusedError:
+            return  # the next look at Slurm says what became of it
+
+    # --- not starting ------------------------------------------------------------------------------------------------
+
+    def never(self, run: str, cause: Cause, message: str = "") -> Never | None:
+        """Record durably that the run has ended before it began; None if it did begin. Raises OSError."""
+        never = Never(cause=cause, ended_ms=time.time_ns() // 1_000_000, message=message)
+        if self._runs.find(run) is None:
+            prepared = self._runs.prepare(run)
+            book.write(prepared, book.NOTE, Note(run=run))
+            book.write(prepared, book.NEVER, never)
+            if durable.rename_new(prepared, self._runs.live(run)):
+                durable.sync_folder(self._runs.part("runs"))
+                return never
+            self._runs.discard(prepared)
+        folder = self._runs.live(run)
+        if not take_token(folder):
+            return None
+        book.write(folder, book.NEVER, never)
+        return never
+
+
+def take_token(folder: str) -> bool:
+    """Make it certain that the run of this folder never starts; False if it has. Raises OSError."""
+    path = os.path.join(folder, scripts.TOKEN)
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return not os.path.isdir(path)
+    os.close(fd)
+    durable.sync_folder(folder)
+    return True

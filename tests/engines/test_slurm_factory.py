@@ -1,0 +1,81 @@
+"""A real factory on this machine and on a Slurm cluster: one spec runs on either, and nobody has to know where."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Home
+from tools.slurm_cluster import cluster
+
+pytestmark = [pytest.mark.slurm, pytest.mark.sandbox, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Home]:
+    with cluster(nodes=2, cpus=8, gpus=4) as slurm:
+        made = Home(tmp_path_factory.mktemp("factory") / "home")
+        told = made.tawtin("init", "--name", "Nairobi", "--country", "KE", "--port", "0")
+        assert told.code == 0, told.err
+        settings = made.folder / "factory.toml"
+        table = f'[engines.hpc]\nuse = "slurm"\nconf = "{slurm.conf}"\ngpus_declared = true\nask_ms = 500\n'
+        settings.write_text(f"{settings.read_text()}\n{table}")
+        made.up()
+        yield made
+        made.end()
+
+
+def ran(home: Home, *words: str) -> tuple[str, str]:
+    """What a run printed, and the node of its first rank."""
+    told = home.tawtin("run", "-y", *words)
+    assert told.code == 0, told.err
+    newest = home.tawtin("ps", "--all", "--json").json["items"][0]["workload"]["id"]
+    runs = home.tawtin("show", newest, "--json").json["runs"]
+    return told.out, runs[0]["slots"][0]["node"]
+
+
+def test_the_nodes_of_both_engines_are_shown(home: Home) -> None:
+    nodes = {each["node"]["name"]: each["node"] for each in home.tawtin("capacity", "--json").json["nodes"]}
+    assert {name: node.get("engine", "local") for name, node in nodes.items() if name.startswith("node")} == {
+        "node0": "hpc",
+        "node1": "hpc",
+    }
+    assert "local" in {node.get("engine", "local") for node in nodes.values()}
+
+
+def test_what_asks_for_gpus_runs_on_the_cluster_and_its_log_comes_back(home: Home) -> None:
+    out, node = ran(home, "--gpus", "H100:2", "--", "sh", "-c", 'echo "gpus: $CUDA_VISIBLE_DEVICES"')
+    assert "gpus: 0,1" in out
+    assert node in {"node0", "node1"}
+
+
+def test_a_gang_of_two_nodes_runs_on_the_cluster(home: Home, tmp_path: Path) -> None:
+    spec = tmp_path / "gang.yaml"
+    spec.write_text(
+        "name: gang\nnum_nodes: 2\nresources: {cpus: 1, memory: 1GB, accelerators: 'H100:1'}\n"
+        "run: echo rank $NODE_RANK of $NUM_NODES\n"
+    )
+    out, _ = ran(home, str(spec))
+    assert "rank 0 of 2" in out
+    assert "rank 1 of 2" in out
+
+
+def test_a_wrong_setting_of_an_engine_is_named_and_nothing_starts(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    assert other.tawtin("init", "--name", "Lagos", "--country", "NG", "--port", "0").code == 0
+    settings = other.folder / "factory.toml"
+    before = settings.read_text()
+    for table, says in (
+        ('[engines.hpc]\nuse = "slurmm"\n', "there is no engine `slurmm`"),
+        ('[engines.hpc]\nuse = "slurm"\nask = 1\n', "unknown field `ask`"),
+        ('[engines.hpc]\nuse = "slurm"\nask_ms = 0\n', "engines.hpc.ask_ms"),
+        ("[engines.hpc]\nask_ms = 1\n", "engines.hpc.use"),
+        ('[engines.hpc]\nuse = "slurm"\nprograms = "/nowhere"\n', "install slurm-client"),
+    ):
+        settings.write_text(f"{before}\n{table}")
+        told = other.tawtin("up", "--detach")
+        assert told.code != 0
+        assert says in told.err, (table, told.err)
+    other.end()
