@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tawtin.ports import JournalError
+from tawtin.ports import JournalError, Report
 from tawtin.runtime import factory as factories
 from tawtin.runtime.errors import Conflict, Full, NotFound, ServiceError, Unavailable
 from tests.runtime.shell import in_loop, running, spec
@@ -127,10 +127,10 @@ async def test_a_report_that_cannot_be_taken_in_does_not_stop_the_loop():
         run = await shell.placed(workload)
         plain = factories.Factory.report
 
-        def poisoned(self: factories.Factory, report: object) -> None:
-            if report.run == "wl-poison.1":  # type: ignore[attr-defined]
+        def poisoned(self: factories.Factory, report: Report) -> None:
+            if report.run == "wl-poison.1":
                 raise ValueError("nonsense")
-            plain(self, report)  # type: ignore[arg-type]
+            plain(self, report)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(factories.Factory, "report", poisoned)
@@ -325,3 +325,14 @@ async def test_secrets_reach_the_engine_and_are_gone_at_the_end():
         assert shell.journal.secrets(workload) == {}
         with pytest.raises(Conflict, match="secrets"):
             await shell.service.retry(shell.admin, workload)
+
+
+@in_loop
+async def test_who_stops_watching_at_the_moment_of_news_has_stopped():
+    async with running() as shell:
+        watching = asyncio.create_task(shell.service.changed("*", 10_000))
+        await asyncio.sleep(0)
+        shell.service._publish(("wl-any",))
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching

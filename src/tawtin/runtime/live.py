@@ -430,7 +430,8 @@ class Live:
         watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.setdefault(subject, []).append(watcher)
         try:
-            await asyncio.wait_for(watcher, timeout_ms / 1000)
+            async with asyncio.timeout(timeout_ms / 1000):  # `wait_for` can lose a cancel that meets the news
+                await watcher
         except TimeoutError:
             watchers = self._watchers.get(subject, [])
             if watcher in watchers:
