@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tawtin.client import ApiError, ClientError
 from tawtin.client.folder import Incoming, check_paths, scan
 from tawtin.model.artifact import FileEntry, Manifest
+from tawtin.runtime.actor import Actor
 from tests.web.harness import WEB, Factory, running
 from tests.web.raw import request
 
@@ -142,9 +144,9 @@ def test_only_what_is_missing_is_sent_again(
         sent: list[str] = []
         put = factory.service.put_blob
 
-        async def noted(actor: object, name: str, *rest: object) -> int:
+        async def noted(actor: Actor, name: str, source: IO[bytes], size_max: int) -> int:
             sent.append(name)
-            return await put(actor, name, *rest)  # type: ignore[arg-type]
+            return await put(actor, name, source, size_max)
 
         monkeypatch.setattr(factory.service, "put_blob", noted)
         client.upload(tmp_path)

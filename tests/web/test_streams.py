@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from tawtin.client.wire import AnswerReader, EventReader
@@ -29,7 +30,7 @@ class Stream:
         self._events = EventReader()
         self._ready: list[tuple[str, str, bytes]] = []
 
-    def next(self) -> tuple[str, str, dict[str, object]]:
+    def next(self) -> tuple[str, str, dict[str, Any]]:
         """The next event: id, kind, data. An id alone has the kind ``."""
         while not self._ready:
             assert not self.answer.done, "the stream ended"
@@ -38,7 +39,7 @@ class Stream:
         place, kind, data = self._ready.pop(0)
         return place, kind, json.loads(data) if data else {}
 
-    def until(self, kind: str) -> tuple[str, dict[str, object]]:
+    def until(self, kind: str) -> tuple[str, dict[str, Any]]:
         while True:
             place, found, data = self.next()
             if found == kind:
@@ -54,7 +55,7 @@ def stream(factory: Factory, path: str, key: str, **headers: str) -> Generator[S
         one.socket.close()
 
 
-def text(data: dict[str, object]) -> bytes:
+def text(data: dict[str, Any]) -> bytes:
     return base64.b64decode(str(data["data"]))
 
 
@@ -182,7 +183,7 @@ def test_events_are_followed_and_taken_up_again(factory: Factory) -> None:
         open_stream.next()
         workload = submitted(factory, key)
         place, data = open_stream.until("WorkloadsSubmitted")
-        assert data["event"]["workloads"][0]["id"] == workload  # type: ignore[index]
+        assert data["event"]["workloads"][0]["id"] == workload
     factory.engine.end(factory.started(workload))
     with stream(factory, "/api/v1/events/stream", key, Last_Event_ID=place) as open_stream:
         kinds = [open_stream.next()[1] for _ in range(4)]
