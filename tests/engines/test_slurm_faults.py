@@ -150,14 +150,19 @@ def test_a_job_that_somebody_cancels_is_interrupted_and_says_by_whom(bench: Benc
 
 
 def test_a_job_that_somebody_cancels_before_it_begins_never_starts(bench: Bench, slurm: Cluster) -> None:
-    order = bench.order(bench.run_id(), "echo started")
+    order = bench.order(bench.run_id(), "echo started", secrets_given={"TOKEN": "of-the-tenant"})
     fill(slurm)
     bench.engine.ensure(order)
-    slurm.client("scancel", job_of(bench, order.run))
+    environment = bench.folder / "engine" / "runs" / order.run / "environment"
+    job = job_of(bench, order.run)
+    assert "of-the-tenant" in environment.read_text()
+    assert environment.stat().st_mode & 0o077 == 0
+    slurm.client("scancel", job)
     report = bench.end(order.run)
     assert (report.outcome, report.cause, report.started_ms) == (
         Outcome.INTERRUPTED, Cause.ENGINE_ENDED, None,
     )  # fmt: skip
+    assert not environment.exists(), "secrets stay"
 
 
 def test_a_job_that_somebody_requeues_ends_and_never_runs_again(bench: Bench, slurm: Cluster) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tawtin.core.outcome import INTERRUPTIONS
 from tawtin.engines.local import (
     cgroups,
     durable,
@@ -426,11 +427,7 @@ class LocalEngine:
                 known.over, known.order, known.request = True, None, None
             self._events.unfollow(run)
             note = folders.read_note(folder, run)
-            if (
-                note.outputs
-                and record["started_ms"] is not None
-                and record["cause"] not in verdict.INTERRUPTED
-            ):
+            if note.outputs and record["started_ms"] is not None and record["cause"] not in INTERRUPTIONS:
                 self._submit(self._slow, self._collect, run, folder)
             else:
                 self._say(verdict.report_end(run, record, folders.read_result(folder) or Result()))

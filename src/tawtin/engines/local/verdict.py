@@ -9,27 +9,16 @@ from typing import cast
 
 import msgspec
 
+from tawtin.core.outcome import outcome_of
 from tawtin.engines.local import durable, orders
 from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.folders import Result
 from tawtin.engines.local.meter import boot_ms, descendants
 from tawtin.engines.local.orders import Exit, UsageNow
 from tawtin.model.reasons import Cause
-from tawtin.model.workload import Outcome, Usage
+from tawtin.model.workload import Usage
 from tawtin.ports import Report
 
-INTERRUPTED = frozenset(
-    {
-        Cause.PREEMPTED,
-        Cause.DRAINED,
-        Cause.RESIDENCY,
-        Cause.SUPERVISOR_LOST,
-        Cause.HOST_RESTARTED,
-        Cause.LEASE_EXPIRED,
-        Cause.FENCED,
-    }
-)
-"""Runs that ended so gave no answer, and publish nothing; the workload runs again."""
 _NOTHING: UsageNow = {
     "wall_ms": 0, "cpu_ms": 0, "memory_peak_mib": 0, "disk_peak_mib": 0, "gpu_model": "", "gpu_ms": 0,
     "gpus_declared": False, "bytes_in": 0, "bytes_out": 0, "energy_mj": None,
@@ -38,13 +27,6 @@ _NOTHING: UsageNow = {
 
 def _usage(said: object) -> Usage:
     return msgspec.convert(said, Usage)
-
-
-def outcome_of(cause: Cause) -> Outcome:
-    """Whether a run that ended for `cause` gave an answer, or was only interrupted."""
-    if cause is Cause.CANCELLED:
-        return Outcome.CANCELLED
-    return Outcome.INTERRUPTED if cause in INTERRUPTED else Outcome.FINISHED
 
 
 def read_exit(folder: str) -> Exit | None:

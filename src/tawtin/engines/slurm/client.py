@@ -48,8 +48,6 @@ class Job(Record, frozen=True, kw_only=True):
     reason: str = ""
     started_s: int = 0
     """Seconds UTC; 0 if it has not started."""
-    restarts: int = 0
-    nodes: str = ""
     comment: str = ""
 
 
@@ -64,12 +62,9 @@ class Machine(Record, frozen=True, kw_only=True):
     cpus_taken: int = 0
     memory_mib: int = 0
     memory_taken_mib: int = 0
-    disk_mib: int = 0
     gpu_model: str = ""
     gpus: int = 0
     gpus_taken: int = 0
-    reason: str = ""
-    booted_s: int = 0
 
 
 class Partition(Record, frozen=True, kw_only=True):
@@ -129,19 +124,6 @@ class Slurm:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def version(self) -> str:
-        """Such as `22.05.8`. Needs no daemon."""
-        return self.call("sbatch", "--version").strip().removeprefix("slurm-wlm ").removeprefix("slurm ")
-
-    def config(self) -> dict[str, str]:
-        """The settings of the running controller."""
-        found: dict[str, str] = {}
-        for line in self.call("scontrol", "show", "config").splitlines():
-            name, equals, value = line.partition("=")
-            if equals:
-                found[name.strip()] = value.strip()
-        return found
-
     def machines(self) -> tuple[Machine, ...]:
         """All nodes, by name."""
         text = self.call("scontrol", "--oneliner", "show", "nodes")
@@ -156,20 +138,19 @@ class Slurm:
     def jobs(self) -> tuple[Job, ...]:
         """This user's jobs, those that ended a moment ago included."""
         text = self.call(
-            "squeue", "--noheader", "--states=all", f"--user={os.geteuid()}", "--format=%A|%T|%S|%N|%r|%k"
+            "squeue", "--noheader", "--states=all", f"--user={os.geteuid()}", "--format=%A|%T|%S|%r|%k"
         )
         found: list[Job] = []
         for line in text.splitlines():
-            fields = line.split("|", 5)
-            if len(fields) == 6 and fields[0].isdecimal():
+            fields = line.split("|", 4)
+            if len(fields) == 5 and fields[0].isdecimal():
                 found.append(
                     Job(
                         id=int(fields[0]),
                         state=fields[1].partition(" ")[0],
                         started_s=_whole(fields[2]),
-                        nodes=fields[3],
-                        reason=fields[4],
-                        comment=fields[5].strip(),
+                        reason=fields[3],
+                        comment=fields[4].strip(),
                     )
                 )
         return tuple(found)
@@ -214,8 +195,7 @@ _PAIR: Final = re.compile(r"(?:^|\s)([A-Z][A-Za-z_:/]*)=(\S*)")
 
 def machine_of(line: str) -> Machine:
     """A node from its line of `scontrol --oneliner show nodes`."""
-    head, _, reason = line.partition(" Reason=")
-    pairs = dict(_PAIR.findall(head))
+    pairs = dict(_PAIR.findall(line.partition(" Reason=")[0]))
     model, gpus = gpus_of(pairs.get("Gres", ""))
     taken = dict(each.partition("=")[::2] for each in pairs.get("AllocTRES", "").split(",") if "=" in each)
     return Machine(
@@ -227,12 +207,9 @@ def machine_of(line: str) -> Machine:
         cpus_taken=_whole(pairs.get("CPUAlloc", "")),
         memory_mib=_whole(pairs.get("RealMemory", "")),
         memory_taken_mib=_whole(pairs.get("AllocMem", "")),
-        disk_mib=_whole(pairs.get("TmpDisk", "")),
         gpu_model=model,
         gpus=gpus,
         gpus_taken=_whole(taken.get("gres/gpu", "")),
-        reason=reason.strip(),
-        booted_s=_whole(pairs.get("BootTime", "")),
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from tawtin.core.outcome import INTERRUPTIONS, outcome_of
 from tawtin.engines.local import durable, folders
 from tawtin.engines.local.folders import Folders, Result
 from tawtin.engines.slurm import book, inventory, scripts, states, words
@@ -348,7 +349,9 @@ class SlurmEngine:
             if known.over or self._closed.is_set():
                 return
             known.over = True
-        if known.note.outputs and known.began_ms is not None and end.cause not in states.INTERRUPTED:
+        with contextlib.suppress(OSError):  # its script does so too, if it comes to that: secrets are in it
+            os.unlink(os.path.join(known.folder, scripts.ENVIRONMENT))
+        if known.note.outputs and known.began_ms is not None and end.cause not in INTERRUPTIONS:
             with contextlib.suppress(RuntimeError):
                 self._files.submit(self._collect, known, end)
         else:
@@ -374,7 +377,7 @@ class SlurmEngine:
                 run=known.run,
                 started_ms=started_ms,
                 ended_ms=ended_ms,
-                outcome=states.outcome_of(end.cause),
+                outcome=outcome_of(end.cause),
                 cause=end.cause,
                 exit_code=end.exit_code,
                 message="; ".join(part for part in (end.message, result.message) if part),

@@ -104,14 +104,14 @@ here=@here@
 trap : TERM INT HUP USR1 USR2
 . "$here/@environment@"
 rank=${SLURM_PROCID:-0}
-export NODE_RANK=$rank SKYPILOT_NODE_RANK=$rank RANK_OF_NODE=$rank
+export NODE_RANK=$rank SKYPILOT_NODE_RANK=$rank
 cd "$TAWTIN_WORKDIR" || exit 1
 began=$SECONDS
 @bounded@
 code=$?
 [ $code = 0 ] || { mkdir "$here/@first@" 2>/dev/null && echo $code >"$here/@first@/code"; }
 times >"$here/@cpu@$rank"
-if [ @limit_s@ != 0 ] && [ $((SECONDS - began)) -ge @limit_whole_s@ ]; then
+if [ @limit_ms@ != 0 ] && [ $((SECONDS - began)) -ge @limit_s@ ]; then
     case $code in 124|137|143) touch "$here/@limit@$rank";; esac
 fi
 exit $code
@@ -164,8 +164,8 @@ def scripts(order: RunOrder, settings: SlurmSettings, folder: str) -> dict[str, 
         "dropped": DROPPED,
         "bytes_max": str(settings.log_bytes_max),
         "path": shlex.quote(f"{settings.programs}:{PATH}" if settings.programs else PATH),
-        "limit_s": str(limit_ms),
-        "limit_whole_s": str(limit_ms // 1000),
+        "limit_ms": str(limit_ms),
+        "limit_s": str(limit_ms // 1000),
         "bounded": f'{bound}{shell} "$here/scripts/run.sh" </dev/null',
         "bounded_setup": f'( . "$here/{ENVIRONMENT}"; cd "$TAWTIN_WORKDIR" && '
         f'{bound}{shell} "$here/scripts/setup.sh" </dev/null )',

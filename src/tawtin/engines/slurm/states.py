@@ -14,7 +14,7 @@ from tawtin.engines.slurm import scripts
 from tawtin.engines.slurm.book import Note
 from tawtin.engines.slurm.client import Job
 from tawtin.model.reasons import Cause
-from tawtin.model.workload import Outcome, Usage
+from tawtin.model.workload import Usage
 
 WAITS: Final = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -43,12 +43,6 @@ ENDED: Final = {
     ),
 }
 """What it means if a job ends in this state and its script wrote down nothing."""
-INTERRUPTED: Final = frozenset(
-    {
-        Cause.PREEMPTED, Cause.DRAINED, Cause.RESIDENCY, Cause.SUPERVISOR_LOST, Cause.HOST_RESTARTED,
-        Cause.LEASE_EXPIRED, Cause.FENCED, Cause.NODE_FAILED, Cause.ENGINE_ENDED,
-    }
-)  # fmt: skip
 SIGNALLED: Final = 128
 """A shell's exit code of a program that a signal ended is this and the signal's number."""
 _TIMES: Final = re.compile(r"(\d+)m([\d.,]+)s")
@@ -71,13 +65,6 @@ class End(NamedTuple):
             self.cause is Cause.COMPLETED and self.exit_code is not None and self.exit_code > SIGNALLED
         )
         return self.by_node and (self.cause is Cause.ENGINE_ENDED or by_signal)
-
-
-def outcome_of(cause: Cause) -> Outcome:
-    """Whether a run that ended for `cause` gave an answer, or was only interrupted."""
-    if cause is Cause.CANCELLED:
-        return Outcome.CANCELLED
-    return Outcome.INTERRUPTED if cause in INTERRUPTED else Outcome.FINISHED
 
 
 def began_ms(folder: str) -> int | None:
