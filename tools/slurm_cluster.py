@@ -207,13 +207,23 @@ class Cluster:
         )
         Path(self.conf).write_text(text, "utf-8")
 
+    @property
+    def _tied(self) -> list[str]:
+        """What makes a daemon end with this process, however that ends."""
+        found = tool("setpriv")
+        return [found, "--pdeathsig", "TERM"] if found else []
+
     def _daemon(self, key: str, name: str, *words: str) -> None:
         program = tool(name)
         if program is None:
             raise ClusterError(missing())
         with (self.folder / f"{key}.out").open("ab") as out:
             self.processes[key] = subprocess.Popen(
-                [program, *words], stdout=out, stderr=out, env=self.environment, start_new_session=True
+                [*self._tied, program, *words],
+                stdout=out,
+                stderr=out,
+                env=self.environment,
+                start_new_session=True,
             )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tawtin.engines.conformance.bench import fetch, keep
 from tawtin.engines.local import cgroups, durable
 from tawtin.engines.local.engine import LocalEngine
 from tawtin.engines.local.settings import LocalSettings
@@ -136,20 +137,10 @@ class Rig:
 
     def keep(self, files: dict[str, bytes]) -> str:
         """Keep a folder with these files as an artifact; return its id."""
-        source = self.folder / f"source-{time.monotonic_ns()}"
-        for name, body in files.items():
-            path = source / "it" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(body)
-        return self.artifacts.collect(str(source), "it").artifact
+        return keep(self.artifacts, self.folder, files)
 
     def fetch(self, artifact: str) -> dict[str, bytes]:
-        target = self.folder / f"fetched-{time.monotonic_ns()}"
-        target.mkdir()
-        self.artifacts.materialise(artifact, str(target))
-        return {
-            str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()
-        }
+        return fetch(self.artifacts, self.folder, artifact)
 
     def processes(self, run: str) -> list[int]:
         """Everything alive that carries the run's name."""

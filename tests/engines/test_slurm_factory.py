@@ -72,10 +72,15 @@ def test_a_wrong_setting_of_an_engine_is_named_and_nothing_starts(home: Home, tm
         ('[engines.hpc]\nuse = "slurm"\nask = 1\n', "unknown field `ask`"),
         ('[engines.hpc]\nuse = "slurm"\nask_ms = 0\n', "engines.hpc.ask_ms"),
         ("[engines.hpc]\nask_ms = 1\n", "engines.hpc.use"),
+        ('[engines.hpc]\nuse = "local"\n', "there is no engine `local`"),
         ('[engines.hpc]\nuse = "slurm"\nprograms = "/nowhere"\n', "install slurm-client"),
     ):
         settings.write_text(f"{before}\n{table}")
         told = other.tawtin("up", "--detach")
         assert told.code != 0
         assert says in told.err, (table, told.err)
+        if says != "install slurm-client":  # only the engine itself knows that, when it opens
+            told = other.tawtin("doctor")
+            assert told.code == 1
+            assert says in told.out, (table, told.out)
     other.end()

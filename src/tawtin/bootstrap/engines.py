@@ -36,8 +36,10 @@ def engine_of(name: str, table: dict[str, Any]) -> tuple[Found, Record]:
     """Which engine `[engines.NAME]` asks for, and its settings. Raises EngineError, SettingsError."""
     use, folder = str(table["use"]), str(table.get("folder", ""))
     known = manifest.found((folder,) if folder else ())
+    del known["local"]  # this machine has [local], and is one
     if use not in known:
-        msg = f"{FILE}: engines.{name}.use: there is no engine `{use}`; there are {', '.join(sorted(known))}"
+        there = "; ".join(f"{each} ({found.manifest.title})" for each, found in sorted(known.items()))
+        msg = f"{FILE}: engines.{name}.use: there is no engine `{use}`; there is {there}"
         raise SettingsError(msg)
     rest = {field: value for field, value in table.items() if field not in {"use", "folder"}}
     try:

@@ -115,8 +115,26 @@ def _listener(number: int) -> str:
     return ""
 
 
+def engines(settings: Settings) -> list[Check]:
+    """That every engine of `[engines.NAME]` is there, and that its settings are understood."""
+    from tawtin.bootstrap.engines import engine_of
+    from tawtin.bootstrap.settings import SettingsError
+    from tawtin.ports import EngineError
+
+    found: list[Check] = []
+    for name, table in settings.engines.items():
+        try:
+            kind, _ = engine_of(name, table)
+            found.append(ok(f"engine {name}", kind.manifest.title))
+        except (SettingsError, EngineError) as error:
+            found.append(fault(f"engine {name}", str(error), "mend that table; docs/reference/settings.md"))
+    return found
+
+
 def engine(settings: Settings) -> list[Check]:
     """That the engine runs `true`: launcher, supervisor, sandbox and accounting, in a folder of its own."""
+    if not settings.local.enabled:
+        return [ok("engine", "this machine runs nothing itself")]
     import msgspec
 
     from tawtin.engines.local.engine import LocalEngine
@@ -392,6 +410,7 @@ CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (
     rules,
     journal,
     restored,
+    engines,
     engine,
     listening,
 )

@@ -60,8 +60,6 @@ class Manifest(Record, frozen=True, kw_only=True):
     title: str
     extra: str = ""
     """The optional dependencies that it needs: `tawtin[extra]`."""
-    needs: tuple[str, ...] = ()
-    """Programs that must be there, as an operator would install them."""
     capabilities: Capabilities = Capabilities()
     settings: dict[str, Any] = {}
     """Every setting with its default; a test of the engine compares them with its record."""

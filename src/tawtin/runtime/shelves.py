@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,13 +23,12 @@ from tawtin.model.views import Page
 from tawtin.ports import BlobError, Blobs
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound
 from tawtin.runtime.workloads import PAGE_MAX, Workloads
+from tawtin.store.artifacts import MANIFEST_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tawtin.runtime.actor import Actor
-
-MANIFEST_BYTES_MAX: Final = 64 << 20
 
 
 class Shelves(Workloads):
@@ -170,7 +169,7 @@ class Shelves(Workloads):
         source: IO[bytes] = await self._blobs(self.blobs.open, artifact_id)
         with source:
             body = await self.in_thread(source.read, MANIFEST_BYTES_MAX)
-        return msgspec.json.decode(body, type=Manifest)
+        return msgspec.json.decode(body, type=Manifest)  # it was checked when it was put
 
     async def open_blob(self, actor: Actor, artifact_id: str, path: str) -> tuple[FileEntry, IO[bytes]]:
         """One file of an artifact. Raises NotFound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -141,19 +142,26 @@ class Bench:
 
     def keep(self, files: dict[str, bytes]) -> str:
         """Keep a folder with these files as an artifact; return its id."""
-        self.number += 1
-        source = self.folder / f"source-{self.name}-{self.number}"
-        for name, body in files.items():
-            path = source / "it" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(body)
-        return self.artifacts.collect(str(source), "it").artifact
+        return keep(self.artifacts, self.folder, files)
 
     def fetch(self, artifact: str) -> dict[str, bytes]:
         """The files of an artifact."""
-        self.number += 1
-        target = self.folder / f"fetched-{self.name}-{self.number}"
-        target.mkdir()
-        self.artifacts.materialise(artifact, str(target))
-        files = (path for path in target.rglob("*") if path.is_file())
-        return {str(path.relative_to(target)): path.read_bytes() for path in files}
+        return fetch(self.artifacts, self.folder, artifact)
+
+
+def keep(artifacts: Artifacts, folder: Path, files: dict[str, bytes]) -> str:
+    """Keep these files as an artifact, by way of a new folder below `folder`; return its id."""
+    source = Path(tempfile.mkdtemp(prefix="source-", dir=folder))
+    for name, body in files.items():
+        path = source / "it" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    return artifacts.collect(str(source), "it").artifact
+
+
+def fetch(artifacts: Artifacts, folder: Path, artifact: str) -> dict[str, bytes]:
+    """The files of an artifact, by way of a new folder below `folder`."""
+    target = Path(tempfile.mkdtemp(prefix="fetched-", dir=folder))
+    artifacts.materialise(artifact, str(target))
+    files = (path for path in target.rglob("*") if path.is_file())
+    return {str(path.relative_to(target)): path.read_bytes() for path in files}
