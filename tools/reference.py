@@ -104,7 +104,11 @@ def settings() -> list[Entry]:
                     name=f"engines.NAME.{ast.unparse(field.target)}",
                     description=_with_default(field, text),
                 )
-                for field, text in _fields(cls)
+                for base in (
+                    *(classes[ast.unparse(base)] for base in cls.bases if ast.unparse(base) != "Record"),
+                    cls,
+                )
+                for field, text in _fields(base)
             ]
     return found
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tawtin.engines.conformance.bench import fetch, keep
-from tawtin.engines.local import cgroups, durable
+from tawtin.engines.local import cgroups
 from tawtin.engines.local.engine import LocalEngine
 from tawtin.engines.local.settings import LocalSettings
+from tawtin.engines.shared import durable
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Shape, Slot
 from tawtin.model.workload import WorkloadSpec

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tawtin.engines.local import durable
 from tawtin.engines.local.fuse import STOP_MS
 from tawtin.engines.local.meter import boot_ms
+from tawtin.engines.shared import durable
 from tawtin.model.reasons import Cause
 from tawtin.model.workload import Outcome
 from tests.engines.rig import Rig

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tawtin.engines.local
-from tawtin.engines.local import durable
 from tawtin.engines.local.logfile import LogWriter, read_log
 from tawtin.engines.local.mountpoints import MountpointError, make
 from tawtin.engines.local.settings import LocalSettings
-from tawtin.engines.local.spawn import quote
+from tawtin.engines.shared import durable
+from tawtin.engines.shared.shell import quote
 
 
 @given(pieces=st.lists(st.binary(min_size=1, max_size=9000), max_size=40), at=st.integers(-120_000, 120_000))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tawtin.cli import exits
-from tawtin.engines.local import durable
+from tawtin.engines.shared import durable
 from tests.cli.conftest import Home, Told
 from tests.network.conftest import introduce, url
 

@@ -11,7 +11,7 @@ import signal
 import time
 from typing import Final
 
-from tawtin.engines.local.durable import read_bytes
+from tawtin.engines.shared.durable import read_bytes
 
 _V1: Final = ("memory", "pids", "cpu", "cpuacct")
 _V2_NEEDS: Final = ("memory", "pids", "cpu")

@@ -23,8 +23,6 @@ import msgspec
 from tawtin.core.outcome import INTERRUPTIONS
 from tawtin.engines.local import (
     cgroups,
-    durable,
-    folders,
     fuse,
     gpus,
     machine,
@@ -37,12 +35,14 @@ from tawtin.engines.local import (
 )
 from tawtin.engines.local.checks import check, limit_notes
 from tawtin.engines.local.events import Events
-from tawtin.engines.local.folders import Folders, Result
+from tawtin.engines.local.folders import Folders
 from tawtin.engines.local.link import LaunchError, Link
 from tawtin.engines.local.meter import disk_bytes
-from tawtin.engines.local.plan import Ground, PlanError
+from tawtin.engines.local.plan import Ground
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.engines.local.supervisor import WAKE
+from tawtin.engines.shared import durable, folders, places
+from tawtin.engines.shared.folders import PlanError, Result
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
 from tawtin.model.views import LogChunk
@@ -269,7 +269,7 @@ class LocalEngine:
         cached = False
         if cache is not None and os.path.isdir(setupcache.entry(cache)):
             with setupcache.locked(cache, lambda: None) as claim:
-                cached = claim.ready and setupcache.restore(cache, os.path.join(prepared, orders.FILES))
+                cached = claim.ready and setupcache.restore(cache, os.path.join(prepared, places.FILES))
         laid = folders.lay_inputs(
             prepared, order, self._artifacts, owner, sandboxed=bool(ground.box), workdir=not cached
         )
@@ -431,7 +431,7 @@ class LocalEngine:
                 self._submit(self._slow, self._collect, run, folder)
             else:
                 self._say(verdict.report_end(run, record, folders.read_result(folder) or Result()))
-        elif durable.lock_held(os.path.join(folder, orders.ORDER)):
+        elif durable.lock_held(os.path.join(folder, places.ORDER)):
             process = durable.read_json(os.path.join(folder, orders.STATE))
             if process and not known.pid:
                 known.pid = int(process["pid"])
@@ -459,7 +459,7 @@ class LocalEngine:
         if record is None:
             return
         result = folders.collect_outputs(folder, folders.read_note(folder, run), self._artifacts)
-        durable.remove_tree(os.path.join(folder, orders.FILES))
+        durable.remove_tree(os.path.join(folder, places.FILES))
         self._say(verdict.report_end(run, record, result))
 
     def _on_tick(self) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tawtin.engines.local import durable
+from tawtin.engines.shared import durable
 
 
 class Events:

@@ -6,7 +6,8 @@ import contextlib
 import os
 from typing import Final
 
-from tawtin.engines.local import durable, orders
+from tawtin.engines.local import orders
+from tawtin.engines.shared import durable
 
 GRACE_MS: Final = 1000
 """Between SIGTERM and SIGKILL when a lease is over, whatever the spec says."""

@@ -22,9 +22,9 @@ import time
 from collections import deque
 from typing import Any, Final, NoReturn, cast
 
-from tawtin.engines.local import durable, orders
 from tawtin.engines.local.orders import Plan
 from tawtin.engines.local.spares import Spares
+from tawtin.engines.shared import durable, places
 
 SOCKET: Final = "launcher.sock"
 _LOCK: Final = "launcher.lock"
@@ -218,7 +218,7 @@ class Launcher:
 
     def _take_token(self, prepared: str, plan: Plan) -> int | None:
         """Make the run's folder its own, with its lock held; return the lock, or None if the run was started before."""
-        lock = durable.lock_file(os.path.join(prepared, orders.ORDER))
+        lock = durable.lock_file(os.path.join(prepared, places.ORDER))
         if lock is None:
             return None
         try:

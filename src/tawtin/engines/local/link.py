@@ -20,8 +20,8 @@ _START_S: Final = 15.0
 _START_AGAIN_S: Final = 1.0
 _LOG: Final = "launcher.log"
 _MODULES: Final = (
-    "cgroups", "durable", "fuse", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache",
-    "spares", "spawn", "supervisor", "watch",
+    "cgroups", "fuse", "launcher", "logfile", "meter", "mountpoints", "orders", "output", "setupcache", "spares",
+    "spawn", "supervisor", "watch", "../shared/durable", "../shared/places", "../shared/shell",
 )  # fmt: skip
 """What the launcher loads: when one of these changed, it is another launcher."""
 

@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 from tawtin.engines.local.cgroups import Group
-from tawtin.engines.local.durable import read_bytes
+from tawtin.engines.shared.durable import read_bytes
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _TICK_MS: Final = 1000 // os.sysconf("SC_CLK_TCK")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Final, TypedDict
 
-ORDER: Final = "order.json"
-"""What a report needs of the order, without secrets. The supervisor holds its lock as long as it lives."""
 STATE: Final = "state.json"
 """Who supervises (pid, start ticks, boot id, the same of the sandbox, which group), since when, usage so far."""
 STOP: Final = "stop.json"
@@ -16,12 +14,7 @@ FUSE: Final = "fuse.json"
 """A later deadline of the run's lease: `until_ms` of CLOCK_BOOTTIME, in the boot that `boot` names."""
 EXIT: Final = "exit.json"
 """The exit record; its presence means that the program is over."""
-RESULT: Final = "result.json"
-"""The exit record after outputs were collected: what is reported."""
 LOG_PREFIX: Final = "log."
-SCRIPTS: Final = "scripts"
-FILES: Final = "files"
-"""What the tenant can write: home, work, tmp."""
 
 
 class Limits(TypedDict):

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tawtin.engines.local import orders, sandbox
-from tawtin.engines.local.environ import gpu_names, rank_env, run_env
+from tawtin.engines.local import sandbox
 from tawtin.engines.local.meter import MIB
 from tawtin.engines.local.orders import Limits, Plan, SetupCache
 from tawtin.engines.local.sandbox import Sandbox, View
 from tawtin.engines.local.settings import LocalSettings
-from tawtin.engines.local.spawn import exports
+from tawtin.engines.shared import places
+from tawtin.engines.shared.environ import gpu_names, rank_env, run_env
+from tawtin.engines.shared.folders import Laid, PlanError
+from tawtin.engines.shared.shell import exports
 from tawtin.model.resources import Node
 from tawtin.model.workload import SANDBOX_HOME, SANDBOX_WORK
 from tawtin.ports import RunOrder
@@ -23,19 +25,6 @@ from tawtin.ports import RunOrder
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 _SHM_SHARE = 2
 _NOBODY = 65_534
-
-
-class PlanError(Exception):
-    """The order cannot be carried out here; the message says why and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Laid:
-    """What was laid out for a run before its start."""
-
-    mounts: tuple[tuple[str, str, bool], ...] = ()
-    """(name of the folder or file below the run's `inputs`, path in the sandbox, whether it is a file)."""
-    bytes_in: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +84,7 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
     """
     settings, box, spec = ground.settings, ground.box, order.spec
     uid, gid = user_of(ground, order)
-    files = f"{folder}/{orders.FILES}"
+    files = f"{folder}/{places.FILES}"
     home, work, temporary = (
         (SANDBOX_HOME, SANDBOX_WORK, sandbox.TMP)
         if box
@@ -123,8 +112,8 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         setup = sandbox.command(box, view, "setup.sh") if spec.setup else []
     else:
         shell = ["/bin/bash", "-eo", "pipefail"]
-        args, command = [], [*shell, f"{folder}/{orders.SCRIPTS}/{main}"]
-        setup = [*shell, f"{folder}/{orders.SCRIPTS}/setup.sh"] if spec.setup else []
+        args, command = [], [*shell, f"{folder}/{places.SCRIPTS}/{main}"]
+        setup = [*shell, f"{folder}/{places.SCRIPTS}/setup.sh"] if spec.setup else []
     checkpoint = spec.checkpoint
     return {
         "run": order.run,

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 
-from tawtin.engines.local import durable
 from tawtin.engines.local.orders import SetupCache
 from tawtin.engines.local.watch import Ended
+from tawtin.engines.shared import durable
 
 KEPT: Final = ("home", "work")
 _WAIT_S: Final = 0.05

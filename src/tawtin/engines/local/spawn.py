@@ -13,8 +13,9 @@ import resource
 import signal
 from typing import Final
 
-from tawtin.engines.local import durable
 from tawtin.engines.local.orders import Limits, Plan
+from tawtin.engines.shared import durable
+from tawtin.engines.shared.shell import exports
 
 ARGS_FD: Final = 10
 ENV_FD: Final = 11
@@ -39,11 +40,6 @@ class SpawnError(Exception):
 def shell_env(run: str) -> dict[str, str]:
     """All that the first programs see: where the shell finds the rest, and by which name strays are found."""
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "BASH_ENV": f"/proc/self/fd/{ENV_FD}", "TAWTIN_RUN": run}
-
-
-def quote(text: str) -> str:
-    """`text` as one word of the shell."""
-    return f"'{text}'" if "'" not in text else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def first_script(plan: Plan) -> bytes:
@@ -71,11 +67,6 @@ def first_script(plan: Plan) -> bytes:
         "",
     ]  # by the tenant's own right: the sandbox program has none left to enter it
     return "\n".join(lines).encode("utf-8", "surrogateescape")
-
-
-def exports(env: dict[str, str]) -> str:
-    """Shell commands that set these variables; those that the shell keeps for itself stay."""
-    return "\n".join([f"export {name}={quote(value)} || :" for name, value in sorted(env.items())])
 
 
 def memory_file(body: bytes) -> int:

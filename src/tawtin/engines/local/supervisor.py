@@ -16,13 +16,14 @@ import time
 from types import FrameType
 from typing import Any, Final
 
-from tawtin.engines.local import durable, mountpoints, orders, setupcache
+from tawtin.engines.local import mountpoints, orders, setupcache
 from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.meter import Meter, boot_ms
 from tawtin.engines.local.orders import Exit, Plan, UsageNow
 from tawtin.engines.local.output import Output
 from tawtin.engines.local.spawn import SpawnError
 from tawtin.engines.local.watch import Ended, Stopping, Watch
+from tawtin.engines.shared import durable, places
 
 WAKE: Final = signal.SIGUSR1
 """Tells a supervisor to look for `stop.json`."""
@@ -79,7 +80,7 @@ class Supervisor:
         """`wake` is a descriptor that becomes readable when there may be a stop to obey."""
         self._plan = plan
         self._folder = plan["folder"]
-        self._files = os.path.join(self._folder, orders.FILES)
+        self._files = os.path.join(self._folder, places.FILES)
         self._wake = wake
         self._group = group
         self._started_ms: int | None = None

@@ -10,11 +10,12 @@ from typing import cast
 import msgspec
 
 from tawtin.core.outcome import outcome_of
-from tawtin.engines.local import durable, orders
+from tawtin.engines.local import orders
 from tawtin.engines.local.cgroups import Group
-from tawtin.engines.local.folders import Result
 from tawtin.engines.local.meter import boot_ms, descendants
 from tawtin.engines.local.orders import Exit, UsageNow
+from tawtin.engines.shared import durable, places
+from tawtin.engines.shared.folders import Result
 from tawtin.model.reasons import Cause
 from tawtin.model.workload import Usage
 from tawtin.ports import Report
@@ -65,7 +66,7 @@ def record_loss(run: str, folder: str) -> bool:
 
     False: the supervisor lives, or a process could not be killed yet. Raises OSError.
     """
-    lock = durable.lock_file(os.path.join(folder, orders.ORDER))
+    lock = durable.lock_file(os.path.join(folder, places.ORDER))
     if lock is None:
         return False
     try:

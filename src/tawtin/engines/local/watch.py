@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, cast
 
-from tawtin.engines.local import durable, fuse, orders
+from tawtin.engines.local import fuse, orders
 from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.meter import Meter, boot_ms, descendants
 from tawtin.engines.local.orders import Plan
 from tawtin.engines.local.output import Output
 from tawtin.engines.local.spawn import spawn
+from tawtin.engines.shared import durable
 
 _MEMORY_LOOK_MS: Final = 250
 _DISK_LOOK_SHARE: Final = 20

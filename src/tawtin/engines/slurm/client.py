@@ -1,7 +1,6 @@
 """Slurm by its command line, from 22.05 on: what is asked of it, and what it answers, as records.
 
-Every call is one program with a time limit. `SlurmDownError` means that nobody knows whether it happened;
-`SlurmRefusedError`, that it did not.
+Every call is one program with a time limit.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from tawtin.engines.shared.cluster import ClusterDownError, ClusterRefusedError
 from tawtin.engines.slurm.settings import SlurmSettings
 from tawtin.model.base import Record
 
@@ -27,19 +27,7 @@ _IDS_MAX: Final = 500
 _SAID_MAX: Final = 500
 
 
-class SlurmError(Exception):
-    """Slurm did not do what it was asked; the message is its own."""
-
-
-class SlurmDownError(SlurmError):
-    """Slurm could not be asked, or did not answer: it may have been done all the same."""
-
-
-class SlurmRefusedError(SlurmError):
-    """Slurm answered that it does not do this."""
-
-
-class Job(Record, frozen=True, kw_only=True):
+class SlurmJob(Record, frozen=True, kw_only=True):
     """A job as Slurm has it now."""
 
     id: int
@@ -96,10 +84,10 @@ class Slurm:
         return shutil.which(name, path=self._settings.programs or None)
 
     def call(self, name: str, *words: str) -> str:
-        """What a program prints. Raises SlurmDownError, SlurmRefusedError."""
+        """What a program prints. Raises ClusterDownError, ClusterRefusedError."""
         path = self.program(name)
         if path is None:
-            raise SlurmDownError(f"`{name}` is not installed here (Debian: slurm-client)")
+            raise ClusterDownError(f"`{name}` is not installed here (Debian: slurm-client)")
         try:
             done = subprocess.run(
                 [path, *words],
@@ -112,15 +100,15 @@ class Slurm:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise SlurmDownError(f"{name}: no answer within {self._settings.call_ms_max} ms") from None
+            raise ClusterDownError(f"{name}: no answer within {self._settings.call_ms_max} ms") from None
         except OSError as error:
-            raise SlurmDownError(f"{name}: {error}") from None
+            raise ClusterDownError(f"{name}: {error}") from None
         if done.returncode == 0:
             return done.stdout
         said = " ".join(done.stderr.split())[:_SAID_MAX] or f"exit code {done.returncode}"
         if done.returncode < 0 or _DOWN.search(said):
-            raise SlurmDownError(said)
-        raise SlurmRefusedError(said)
+            raise ClusterDownError(said)
+        raise ClusterRefusedError(said)
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -135,17 +123,17 @@ class Slurm:
         text = self.call("scontrol", "--oneliner", "show", "partitions")
         return tuple(partition_of(line) for line in text.splitlines() if line.startswith("PartitionName="))
 
-    def jobs(self) -> tuple[Job, ...]:
+    def jobs(self) -> tuple[SlurmJob, ...]:
         """This user's jobs, those that ended a moment ago included."""
         text = self.call(
             "squeue", "--noheader", "--states=all", f"--user={os.geteuid()}", "--format=%A|%T|%S|%r|%k"
         )
-        found: list[Job] = []
+        found: list[SlurmJob] = []
         for line in text.splitlines():
             fields = line.split("|", 4)
             if len(fields) == 5 and fields[0].isdecimal():
                 found.append(
-                    Job(
+                    SlurmJob(
                         id=int(fields[0]),
                         state=fields[1].partition(" ")[0],
                         started_s=_whole(fields[2]),
@@ -162,7 +150,7 @@ class Slurm:
         said = self.call("sbatch", "--parsable", *words, script)
         number = said.strip().partition(";")[0]
         if not number.isdecimal():
-            raise SlurmDownError(f"sbatch answered `{said.strip()[:80]}`, which names no job")
+            raise ClusterDownError(f"sbatch answered `{said.strip()[:80]}`, which names no job")
         return int(number)
 
     def release(self, ids: Iterable[int]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tawtin.engines.slurm.book import Note
+from tawtin.engines.shared.cluster import Holding
 from tawtin.engines.slurm.client import Machine
-from tawtin.model.base import Record
 from tawtin.model.resources import Node, NodeHealth
 
 _SICK = frozenset(
@@ -16,16 +15,6 @@ _SICK = frozenset(
         "REBOOT_ISSUED", "PLANNED_DOWN",
     }
 )  # fmt: skip
-
-
-class Holding(Record, frozen=True, kw_only=True):
-    """What our own running jobs have of one machine."""
-
-    cpus: int = 0
-    memory_mib: int = 0
-    gpus: int = 0
-    indices: tuple[int, ...] = ()
-    """GPUs by the numbers that the factory gives them."""
 
 
 def nodes(
@@ -63,19 +52,3 @@ def nodes(
             )
         )
     return tuple(found)
-
-
-def holdings(jobs: Iterable[Note]) -> dict[str, Holding]:
-    """What these running jobs have, machine by machine."""
-    found: dict[str, Holding] = {}
-    for note in jobs:
-        for place, name in enumerate(note.nodes):
-            had = found.get(name, Holding())
-            indices = note.indices[place] if place < len(note.indices) else ()
-            found[name] = Holding(
-                cpus=had.cpus + note.cpus,
-                memory_mib=had.memory_mib + note.memory_mib,
-                gpus=had.gpus + note.gpus,
-                indices=(*had.indices, *indices),
-            )
-    return found

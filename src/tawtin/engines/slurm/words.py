@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from tawtin.engines.shared.folders import PlanError
+from tawtin.engines.shared.scripts import OUTPUT, cpus_of
 from tawtin.engines.slurm.client import Machine, Partition
-from tawtin.engines.slurm.scripts import OUTPUT
 from tawtin.engines.slurm.settings import SlurmSettings
 from tawtin.ports import RunOrder
 
 _SPARE_MINUTES: Final = 3
 """Added to a job's time limit: the run's own limit is kept to the second by its script; this one is for its loss."""
-
-
-class WordsError(Exception):
-    """The order cannot be given to this cluster; the message says why."""
 
 
 def comment_of(mark: str, run: str) -> str:
@@ -47,7 +44,7 @@ def words(
     machines: Mapping[str, Machine],
     partitions: Sequence[Partition],
 ) -> tuple[str, ...]:
-    """All words of `sbatch` but the script. `folder` is where the run lives. Raises WordsError."""
+    """All words of `sbatch` but the script. `folder` is where the run lives. Raises PlanError."""
     names = [slot.node for slot in order.slots]
     shape, gpus = order.shape, max((len(slot.gpus) for slot in order.slots), default=0)
     minutes = minutes_of(order)
@@ -79,11 +76,6 @@ def words(
     return (*found, *settings.options)
 
 
-def cpus_of(order: RunOrder) -> int:
-    """Whole processors on each node: Slurm gives no parts."""
-    return max(1, -(-order.shape.cpus_milli // 1000))
-
-
 def minutes_of(order: RunOrder) -> int:
     """The time limit of the job; 0 for none."""
     limit_ms = order.spec.max_duration_ms
@@ -102,12 +94,12 @@ def _partition(
         if all(name in machines and each.name in machines[name].partitions for name in names)
     ]
     if not holding:
-        raise WordsError(f"no usable partition has the nodes {', '.join(names)} together")
+        raise PlanError(f"no usable partition has the nodes {', '.join(names)} together")
     for each in holding:
         if each.minutes_max is None or 0 < minutes <= each.minutes_max:
             return each.name
     longest = max(each.minutes_max or 0 for each in holding)
     asked = f"{minutes} minutes" if minutes else "no time limit"
-    raise WordsError(
+    raise PlanError(
         f"the run asks for {asked}, and partitions of its nodes allow {longest} minutes; set `max_duration` below that"
     )

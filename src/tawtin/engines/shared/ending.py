@@ -7,26 +7,26 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from tawtin.engines.local import durable
-from tawtin.engines.slurm import scripts
-from tawtin.engines.slurm.client import SlurmRefusedError
+from tawtin.engines.shared import durable, scripts
+from tawtin.engines.shared.cluster import Cluster, ClusterRefusedError
 from tawtin.model.reasons import Cause
 
 if TYPE_CHECKING:
-    from tawtin.engines.slurm.book import Known
-    from tawtin.engines.slurm.client import Slurm
+    from tawtin.engines.shared.book import Known
 
 BEGIN, SAVING, TERMINATED, FORBIDDEN, CANCELLED = range(5)
-"""Stages: nothing was done yet; it saves itself; it was told to end; its script ends it; Slurm ends it."""
+"""Stages: nothing was done yet; it saves itself; it was told to end; its script ends it; the cluster ends it."""
 _SCRIPT_S: Final = 5.0
 """A script has so long to end what it started, and to write down that it did."""
 _AGAIN_S: Final = 10.0
-"""So often is Slurm told again to cancel a job."""
+"""So often is the cluster told again to cancel a job."""
 
 
 def next_stage(known: Known, now: float) -> int | None:
     """The stage that it is time for; None if it is not time yet."""
-    if known.stop is None or not known.job_state:  # its id may be another job's after Slurm lost its state
+    if (
+        known.stop is None or known.phase is None
+    ):  # its id may be another job's, after the cluster lost its state
         return None
     waited_ms = (now - known.stage_at) * 1000
     saves = known.stop.cause in (Cause.PREEMPTED, Cause.DRAINED) and known.note.checkpoint
@@ -43,17 +43,15 @@ def next_stage(known: Known, now: float) -> int | None:
             return CANCELLED if waited_ms >= _AGAIN_S * 1000 else None
 
 
-def take(known: Known, stage: int, slurm: Slurm) -> None:
-    """Do what a stage asks for. Raises SlurmDownError, OSError; it is tried again then."""
-    single = len(known.note.nodes) <= 1
-    # a gang's steps alone: the program that started them would end them all at once
-    with suppress(SlurmRefusedError):  # it has ended meanwhile
+def take(known: Known, stage: int, cluster: Cluster) -> None:
+    """Do what a stage asks for. Raises ClusterDownError, OSError; it is tried again then."""
+    with suppress(ClusterRefusedError):  # it has ended meanwhile
         if stage == SAVING:
-            slurm.signal(known.job, known.note.checkpoint, everyone=single)
+            cluster.signal(known, known.note.checkpoint)
         elif stage == TERMINATED:
-            slurm.signal(known.job, "TERM", everyone=single)
+            cluster.signal(known, "TERM")
         elif stage == FORBIDDEN:
             durable.write_file(os.path.join(known.folder, scripts.FORBIDDEN), b"", sync=False)
         else:
-            slurm.cancel([known.job])
+            cluster.cancel([known.job])
     known.stage, known.stage_at = stage, time.monotonic()

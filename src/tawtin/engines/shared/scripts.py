@@ -1,19 +1,23 @@
-"""The scripts of a run, as a node of the cluster runs them: bash alone, nothing of ours has to be installed there.
+"""The scripts of a run, as a node runs them: bash alone, nothing of ours has to be installed there.
 
-`job.sh` is the batch script. It takes the start token (making a folder, which one process alone can, on network file
-systems as well), runs `setup.sh`, then `rank.sh` on every node, and writes down how that ended before it ends itself.
-`rank.sh` sets a rank's variables and its time limit, and runs the tenant's `run.sh`.
+`job.sh` is the job. It takes the start token (making a folder, which one process alone can, on network file systems as
+well), runs `setup.sh`, has `rank.sh` run on every node, and writes down how that ended before it ends itself. `rank.sh`
+sets a rank's variables and its time limit, and runs the tenant's `run.sh`. Where a cluster cannot send signals, every
+rank looks for them in the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shlex
+from dataclasses import dataclass
 from typing import Final
 
-from tawtin.engines.local.environ import PATH, run_env
-from tawtin.engines.local.spawn import exports
-from tawtin.engines.slurm.settings import SlurmSettings
+from tawtin.engines.shared import durable
+from tawtin.engines.shared.environ import PATH, run_env
+from tawtin.engines.shared.shell import exports
 from tawtin.ports import RunOrder
 
 TOKEN: Final = "token"  # noqa: S105 - a name for a file
@@ -27,6 +31,8 @@ ASKED: Final = "asked"
 """It is to end: made before anything is signalled."""
 FORBIDDEN: Final = "forbidden"
 """Nobody waits for it any more: its script ends it as soon as it sees this."""
+SIGNAL: Final = "signal."
+"""`signal.`, a number from 1 up, and its name: what ranks are to be sent, for clusters that cannot."""
 OUTPUT: Final = "output"
 DROPPED: Final = "dropped"
 """How many bytes of output there were beyond those that are kept."""
@@ -36,15 +42,16 @@ FIRST: Final = "first"
 """A folder that the first rank makes which fails; its `code` is that of the run."""
 LIMIT: Final = "limit."
 """`limit.` and the rank: it ran past its maximum duration."""
+_WORD: Final = re.compile("@([a-z_]+)@")
 ENVIRONMENT: Final = "environment"
 """The variables, secrets included; readable by its owner alone, deleted when the job ends."""
 
 _JOB: Final = """\
 #!/bin/bash
-# The batch script of run @run@.
+# The job of run @run@.
 here=@here@
 export PATH=@path@
-unset SLURM_TIME_FORMAT SLURM_EXPORT_ENV LC_ALL MAIL OLDPWD ENVIRONMENT
+@prologue@
 umask 077
 mkdir "$here/@token@" 2>/dev/null || { echo 'this run was started before, or may not start any more' >&2; exit 0; }
 now() { date +%s%3N; }
@@ -77,13 +84,7 @@ pen=$!
   done ) >/dev/null 2>&1 &
 watch=$!
 now | put @began@
-NODE_IPS=
-for name in $(scontrol show hostnames "$SLURM_JOB_NODELIST" 2>/dev/null || echo "$SLURM_JOB_NODELIST"); do
-    address=$(scontrol --oneliner show node "$name" 2>/dev/null | grep -o ' NodeAddr=[^ ]*' | cut -d= -f2)
-    address=$(getent ahostsv4 "${address:-$name}" | awk 'NR == 1 { print $1 }')
-    NODE_IPS="$NODE_IPS${NODE_IPS:+
-}${address:-$name}"
-done
+@addresses@
 export NODE_IPS SKYPILOT_NODE_IPS="$NODE_IPS" MASTER_ADDR="${NODE_IPS%%
 *}"
 if [ -e "$here/scripts/setup.sh" ]; then
@@ -103,12 +104,14 @@ _RANK: Final = """\
 here=@here@
 trap : TERM INT HUP USR1 USR2
 . "$here/@environment@"
-rank=${SLURM_PROCID:-0}
+rank=@rank@
 export NODE_RANK=$rank SKYPILOT_NODE_RANK=$rank
 cd "$TAWTIN_WORKDIR" || exit 1
 began=$SECONDS
+@listen@
 @bounded@
 code=$?
+@listened@
 [ $code = 0 ] || { mkdir "$here/@first@" 2>/dev/null && echo $code >"$here/@first@/code"; }
 times >"$here/@cpu@$rank"
 if [ @limit_ms@ != 0 ] && [ $((SECONDS - began)) -ge @limit_s@ ]; then
@@ -118,13 +121,42 @@ exit $code
 """
 
 
+_LISTEN: Final = """\
+signal_below() { # everything below a process, but for one
+    local below=$1 child
+    for child in $(pgrep -P "$below"); do
+        [ "$child" = "$3" ] || { signal_below "$child" "$2" "$3"; kill -"$2" "$child"; }
+    done
+}
+( trap '' TERM INT HUP USR1 USR2
+  next=1
+  while sleep 0.3 && kill -0 $$; do
+      for each in "$here/signal.$next".*; do
+          [ -e "$each" ] && { signal_below $$ "${each##*.}" $BASHPID; next=$((next + 1)); }
+      done
+  done ) >/dev/null 2>&1 &
+ear=$!"""
+_LISTENED: Final = "kill -KILL $ear"
+
+
+def write_signal(folder: str, name: str) -> None:
+    """Have all ranks of a run that listen sent this signal, such as `TERM`. Raises OSError."""
+    number = 1 + sum(each.startswith(SIGNAL) for each in os.listdir(folder))
+    durable.write_file(os.path.join(folder, f"{SIGNAL}{number}.{name}"), b"", sync=False)
+
+
 def port_of(run: str) -> int:
     """The port at which the ranks of a gang meet: from the run's name, so that gangs of one node rarely share one."""
     return 20_000 + int.from_bytes(hashlib.sha256(run.encode()).digest()[:4]) % 20_000
 
 
+def cpus_of(order: RunOrder) -> int:
+    """Whole processors on each node: clusters give no parts."""
+    return max(1, -(-order.shape.cpus_milli // 1000))
+
+
 def environment(order: RunOrder, folder: str) -> dict[str, str]:
-    """What every rank sees, but for what Slurm itself sets."""
+    """What every rank sees, but for what the cluster sets."""
     files = f"{folder}/files"
     home, work, temporary = (f"{files}/{name}" for name in ("home", "work", "tmp"))
     known = run_env(order, home=home, work=work, temporary=temporary, gpu_names=[])
@@ -137,19 +169,41 @@ def environment(order: RunOrder, folder: str) -> dict[str, str]:
     return own | {"MASTER_PORT": str(port_of(order.run))}
 
 
-def scripts(order: RunOrder, settings: SlurmSettings, folder: str) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How a cluster does what its script cannot do by itself: pieces of shell."""
+
+    prologue: str = ":"
+    """At the start of a job, before anything."""
+    addresses: str
+    """Sets NODE_IPS: the nodes' addresses, a line each, rank 0 first."""
+    ranks: str
+    """Runs `$here/scripts/rank.sh` as every rank, and ends with the code of the one that failed first."""
+    rank: str
+    """A rank's number, as the shell finds it."""
+    end_ranks: str = ":"
+    """Kills what ranks on other nodes run."""
+    listens: bool = False
+    """Ranks look for signals in the folder."""
+    path: str = ""
+    """Folder that PATH begins with."""
+
+
+def scripts(order: RunOrder, ways: Ways, folder: str, log_bytes_max: int) -> dict[str, str]:
     """All scripts by name; `folder` is where the run lives on every node."""
     spec = order.spec
     limit_ms = spec.max_duration_ms or 0
     grace_s = max(1, spec.stop_grace_ms // 1000)
     bound = f"timeout --signal=TERM --kill-after={grace_s} {limit_ms / 1000:g} " if limit_ms else ""
     shell = "/bin/bash -eo pipefail"
-    one = '/bin/bash "$here/scripts/rank.sh"'
-    many = (
-        "srun --kill-on-bad-exit=1 --wait=0 --input=none --export=ALL --ntasks-per-node=1 "
-        f'--nodes={len(order.slots)} --ntasks={len(order.slots)} --cpus-per-task="$SLURM_CPUS_PER_TASK" {one}'
-    )
     words = {
+        "prologue": ways.prologue,
+        "addresses": ways.addresses,
+        "ranks": ways.ranks,
+        "rank": ways.rank,
+        "end_steps": ways.end_ranks,
+        "listen": _LISTEN if ways.listens else ":",
+        "listened": _LISTENED if ways.listens else ":",
         "run": order.run,
         "here": shlex.quote(folder),
         "token": TOKEN,
@@ -162,15 +216,13 @@ def scripts(order: RunOrder, settings: SlurmSettings, folder: str) -> dict[str, 
         "limit": LIMIT,
         "first": FIRST,
         "dropped": DROPPED,
-        "bytes_max": str(settings.log_bytes_max),
-        "path": shlex.quote(f"{settings.programs}:{PATH}" if settings.programs else PATH),
+        "bytes_max": str(log_bytes_max),
+        "path": shlex.quote(f"{ways.path}:{PATH}" if ways.path else PATH),
         "limit_ms": str(limit_ms),
         "limit_s": str(limit_ms // 1000),
         "bounded": f'{bound}{shell} "$here/scripts/run.sh" </dev/null',
         "bounded_setup": f'( . "$here/{ENVIRONMENT}"; cd "$TAWTIN_WORKDIR" && '
         f'{bound}{shell} "$here/scripts/setup.sh" </dev/null )',
-        "end_steps": ":" if len(order.slots) == 1 else 'scancel --signal=KILL "$SLURM_JOB_ID.0"',
-        "ranks": one if len(order.slots) == 1 else many,
     }
     texts = {"job.sh": _filled(_JOB, words), "rank.sh": _filled(_RANK, words), "run.sh": spec.run}
     if spec.setup:
@@ -179,11 +231,9 @@ def scripts(order: RunOrder, settings: SlurmSettings, folder: str) -> dict[str, 
 
 
 def _filled(text: str, words: dict[str, str]) -> str:
-    for name, value in words.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    return _WORD.sub(lambda match: words[match[1]], text)
 
 
-def environment_file(order: RunOrder, folder: str) -> str:
+def environment_file(order: RunOrder, folder: str, more: dict[str, str]) -> str:
     """The text of `environment`."""
-    return exports(environment(order, folder)) + "\n"
+    return exports(environment(order, folder) | more) + "\n"

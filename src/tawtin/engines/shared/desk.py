@@ -1,7 +1,7 @@
 """Where runs become jobs: laying a folder out, submitting, releasing; and seeing to it that a run never starts.
 
 Whoever makes a run's `token` decides: its batch script, as a folder, that it starts; this desk, as a file, that it
-never will. Either way the other finds out, on any file system and without asking Slurm.
+never will. Either way the other finds out, on any file system and without asking the cluster.
 """
 
 from __future__ import annotations
@@ -9,22 +9,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tawtin.engines.local import durable, folders
-from tawtin.engines.local.plan import PlanError
-from tawtin.engines.slurm import book, scripts, words
-from tawtin.engines.slurm.book import Known, Never, Note
-from tawtin.engines.slurm.client import Machine, Partition, Slurm, SlurmDownError, SlurmRefusedError
-from tawtin.engines.slurm.words import WordsError
+from tawtin.engines.shared import book, durable, folders, scripts
+from tawtin.engines.shared.book import Known, Never, Note
+from tawtin.engines.shared.cluster import Cluster, ClusterDownError, ClusterRefusedError
+from tawtin.engines.shared.folders import PlanError
 from tawtin.model.reasons import Cause
 from tawtin.ports import EngineParts, RunOrder
 
 if TYPE_CHECKING:
-    from tawtin.engines.local.folders import Folders
-    from tawtin.engines.slurm.settings import SlurmSettings
-
-SCRIPT: Final = "scripts/job.sh"
+    from tawtin.engines.shared.folders import Folders
 
 
 class StartError(Exception):
@@ -39,17 +34,14 @@ class StartError(Exception):
 class Desk:
     """Used by several workers at a time, each with a run of its own."""
 
-    def __init__(self, slurm: Slurm, runs: Folders, settings: SlurmSettings, parts: EngineParts) -> None:
+    def __init__(self, cluster: Cluster, runs: Folders, parts: EngineParts) -> None:
         """`runs` holds all folders of runs."""
-        self.machines: dict[str, Machine] = {}
-        self.partitions: tuple[Partition, ...] = ()
-        self._slurm = slurm
+        self._cluster = cluster
         self._runs = runs
-        self._settings = settings
         self._parts = parts
         self._lock = threading.Lock()
         self._releasing = threading.Lock()
-        self._to_release: set[int] = set()
+        self._to_release: set[str] = set()
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
@@ -60,7 +52,7 @@ class Desk:
         prepared = self._runs.prepare(order.run)
         try:
             note = self._fill(prepared, order)
-        except (WordsError, PlanError, OSError) as error:
+        except (PlanError, OSError) as error:
             self._runs.discard(prepared)
             never = self.never(order.run, Cause.START_FAILED, str(error))
             if never is None:
@@ -74,31 +66,23 @@ class Desk:
 
     def _fill(self, prepared: str, order: RunOrder) -> Note:
         final = self._runs.live(order.run)
-        self._runs.lay_out(prepared, order, scripts.scripts(order, self._settings, final), None)
+        given = self._cluster.give(order, final)
+        self._runs.lay_out(prepared, order, given.scripts, None)
         laid = folders.lay_inputs(prepared, order, self._parts.artifacts, None, sandboxed=False, workdir=True)
-        body = scripts.environment_file(order, final).encode("utf-8", "surrogateescape")
+        body = scripts.environment_file(order, final, given.environment).encode("utf-8", "surrogateescape")
         durable.write_file(os.path.join(prepared, scripts.ENVIRONMENT), body, sync=False)
-        machines = self.machines
-        submit = words.words(
-            order,
-            self._settings,
-            folder=final,
-            comment=words.comment_of(self._parts.mark, order.run),
-            machines=machines,
-            partitions=words.usable(self._settings, self.partitions),
-        )
         checkpoint, gpus = order.spec.checkpoint, max((len(slot.gpus) for slot in order.slots), default=0)
         note = Note(
             run=order.run,
             tenant=order.tenant,
             outputs=order.spec.outputs,
-            submit=submit,
+            submit=given.submit,
             nodes=tuple(slot.node for slot in order.slots),
-            cpus=words.cpus_of(order),
+            cpus=scripts.cpus_of(order),
             memory_mib=order.shape.memory_mib,
             gpus=gpus,
             indices=tuple(slot.gpus for slot in order.slots),
-            gpu_model=machines[order.slots[0].node].gpu_model.upper() if gpus else "",
+            gpu_model=given.gpu_model if gpus else "",
             declared=order.gpus_declared,
             bytes_in=laid.bytes_in,
             checkpoint=checkpoint.signal.removeprefix("SIG") if checkpoint else "",
@@ -108,12 +92,12 @@ class Desk:
         return note
 
     def submit(self, known: Known) -> None:
-        """Submit what is laid out, and let it start. Raises StartError; SlurmDownError: it may have been submitted."""
+        """Submit what is laid out, and let it start. Raises StartError, and ClusterDownError: it may be there then."""
         known.tried_at = time.monotonic()
         try:
-            job = self._slurm.submit(known.note.submit, os.path.join(known.folder, SCRIPT))
-        except SlurmRefusedError as error:
-            never = self.never(known.run, Cause.START_FAILED, f"Slurm refused it: {error}")
+            job = self._cluster.submit(known.run, known.folder, known.note)
+        except ClusterRefusedError as error:
+            never = self.never(known.run, Cause.START_FAILED, f"{self._cluster.title} refused it: {error}")
             if never is None:
                 return
             raise StartError(never) from error
@@ -122,13 +106,13 @@ class Desk:
         self.take_on(known, job)
         self.release(known)
 
-    def take_on(self, known: Known, job: int) -> None:
+    def take_on(self, known: Known, job: str) -> None:
         """Write down which job is the run's: no other one is ever released. Raises OSError."""
-        durable.write_file(os.path.join(known.folder, book.JOB), str(job).encode())
+        durable.write_file(os.path.join(known.folder, book.JOB), job.encode())
         known.job = job
 
     def release(self, known: Known) -> None:
-        """Let its job start. Jobs that come during one call share the next. Raises SlurmDownError."""
+        """Let its job start. Jobs that come during one call share the next. Raises ClusterDownError."""
         with self._lock:
             self._to_release.add(known.job)
         with self._releasing:
@@ -136,20 +120,20 @@ class Desk:
                 jobs, self._to_release = self._to_release, set()
             try:
                 if jobs:
-                    self._slurm.release(jobs)
-            except SlurmRefusedError:
+                    self._cluster.release(jobs)
+            except ClusterRefusedError:
                 for job in sorted(jobs):  # one of them may be gone; the others want to start
                     self._release_one(job)
-            except SlurmDownError:
+            except ClusterDownError:
                 with self._lock:
                     self._to_release |= jobs
                 raise
 
-    def _release_one(self, job: int) -> None:
+    def _release_one(self, job: str) -> None:
         try:
-            self._slurm.release([job])
-        except SlurmRefusedError:
-            return  # the next look at Slurm says what became of it
+            self._cluster.release([job])
+        except ClusterRefusedError:
+            return  # the next look at the cluster says what became of it
 
     # --- not starting ------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Finding out what becomes of runs: what their scripts wrote into their folders, and what Slurm says of their jobs.
+"""What becomes of runs: what their scripts wrote into their folders, and what the cluster says of their jobs.
 
-A run's own word goes first: its script writes down that it began and how it ended. Slurm's word is for everything that
-a script cannot write: that a node failed, that memory ran out, that somebody cancelled or requeued the job.
+A run's own word goes first: its script writes down that it began and how it ended. The cluster's word is for everything
+that a script cannot write: that a node failed, that memory ran out, that somebody cancelled or requeued the job.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from tawtin.engines.local import durable
-from tawtin.engines.slurm import book, ending, scripts, states, words
-from tawtin.engines.slurm.book import Known, Never
-from tawtin.engines.slurm.client import Job, Slurm, SlurmRefusedError
-from tawtin.engines.slurm.states import End
+from tawtin.engines.shared import book, durable, ending, scripts, states
+from tawtin.engines.shared.book import Known, Never
+from tawtin.engines.shared.cluster import Cluster, ClusterRefusedError, Job, Phase
+from tawtin.engines.shared.states import End
 from tawtin.model.reasons import Cause
 
 if TYPE_CHECKING:
-    from tawtin.engines.slurm.desk import Desk
-    from tawtin.engines.slurm.settings import SlurmSettings
+    from tawtin.engines.shared.desk import Desk
+    from tawtin.engines.shared.settings import ClusterSettings
 
 SETTLE_S: Final = 5.0
 """A network file system may show a file late: so long the word of an ended job's script is waited for."""
 CLOCKS_MS: Final = 120_000
-"""A node's clock that is further from Slurm's than this is not believed."""
+"""A node's clock that is further from the cluster's than this is not believed."""
 Work = Callable[[Known], None]
 
 
@@ -35,20 +34,18 @@ class Watch:
 
     def __init__(
         self,
-        slurm: Slurm,
+        cluster: Cluster,
         at: Desk,
-        settings: SlurmSettings,
-        mark: str,
+        settings: ClusterSettings,
         *,
         began: Callable[[Known], None],
         ended: Callable[[Known, End], None],
         work: Callable[[Known, Work], None],
     ) -> None:
         """`began` and `ended` are told what was found; `work` has a worker do something with a run."""
-        self._slurm = slurm
+        self._cluster = cluster
         self._desk = at
         self._settings = settings
-        self._mark = mark
         self._began = began
         self._ended = ended
         self._work = work
@@ -71,33 +68,31 @@ class Watch:
             return
         end = states.written_end(known.folder, known.cause)
         if end is not None and known.stop is None and not end.doubtful:
-            self._ended(known, end)  # what has to be gone for certain, or why it was ended, Slurm says
+            self._ended(known, end)  # what has to be gone for certain, or why it was ended, the cluster says
         elif known.stop is not None and end is None and known.job:
             stage = ending.next_stage(known, time.monotonic())
             if stage is not None:
-                self._work(known, lambda known: ending.take(known, stage, self._slurm))
+                self._work(known, lambda known: ending.take(known, stage, self._cluster))
 
-    def _see_begin(self, known: Known, slurm_ms: int) -> None:
-        """Whether it has begun; `slurm_ms` is when Slurm says so, which settles it if the node's clock is off."""
+    def _see_begin(self, known: Known, told_ms: int) -> None:
+        """Whether it has begun; `told_ms` is when the cluster says so, which settles it if the node's clock is off."""
         began_ms = states.began_ms(known.folder)
         if began_ms is None:
             return
         now_ms = time.time_ns() // 1_000_000
-        told_ms = slurm_ms or now_ms
+        told_ms = told_ms or now_ms
         known.began_ms = began_ms
         known.started_ms = min(now_ms, began_ms if abs(began_ms - told_ms) < CLOCKS_MS else told_ms)
         self._began(known)
 
-    # --- Slurm -------------------------------------------------------------------------------------------------------
+    # --- the cluster ------------------------------------------------------------------------------------------------
 
     def ask(self, runs: Callable[[], list[Known]], knows: Callable[[str], Known | None]) -> None:
-        """Ask Slurm for all jobs, and act on it. Raises SlurmError."""
+        """Ask the cluster for all jobs, and act on it. Raises ClusterError."""
         asked_at = time.monotonic()
         by_run: dict[str, list[Job]] = {}
-        for job in self._slurm.jobs():
-            run = words.run_of(self._mark, job.comment)
-            if run:
-                by_run.setdefault(run, []).append(job)
+        for job in self._cluster.jobs():
+            by_run.setdefault(job.run, []).append(job)
         self._cancel_strays(by_run, knows)
         for known in runs():
             if known.tried_at < asked_at:
@@ -105,16 +100,16 @@ class Watch:
 
     def _cancel_strays(self, by_run: dict[str, list[Job]], knows: Callable[[str], Known | None]) -> None:
         """Cancel jobs that nobody counts on: twins, and those of runs that are over or were never meant."""
-        strays: list[int] = []
+        strays: list[str] = []
         for run, jobs in by_run.items():
             known = knows(run)
             if known is not None and (known.busy or (not known.job and not known.over)):
                 continue  # one of them is about to be taken on
-            mine = known.job if known is not None and not known.over else 0
-            strays += [job.id for job in jobs if job.id != mine and not states.is_dead(job.state)]
+            mine = known.job if known is not None and not known.over else ""
+            strays += [job.id for job in jobs if job.id != mine and job.phase is not Phase.OVER]
         if strays:
-            with suppress(SlurmRefusedError):
-                self._slurm.cancel(strays)
+            with suppress(ClusterRefusedError):
+                self._cluster.cancel(strays)
 
     def _settle(self, known: Known, jobs: list[Job], now: float) -> None:
         if not known.job:
@@ -124,23 +119,21 @@ class Watch:
         if job is None:
             self._gone(known, now)
             return
-        known.job_state = job.state
+        known.phase = job.phase
         if known.began_ms is None:
-            self._see_begin(known, 1000 * job.started_s)
-        if states.is_dead(job.state):
+            self._see_begin(known, job.started_ms)
+        if job.phase is Phase.OVER:
             self._over(known, job, now)
-        elif known.began_ms is not None and job.state in states.WAITS:
+        elif known.began_ms is not None and job.phase is Phase.WAITS:
             self._requeued(known, job)
-        elif (
-            job.reason == "JobHeldUser"
-        ):  # also one that was released: a killed slurmctld forgets the last moments
+        elif job.held:  # also one that was released: a controller that is killed forgets the last moments
             self._work(known, self._desk.release)
         else:
             known.gone_at = 0.0
 
     def _find_job(self, known: Known, jobs: list[Job]) -> None:
         """It was laid out, and nobody wrote down its job: take on the one that there is, or submit it now."""
-        live = sorted(job.id for job in jobs if not states.is_dead(job.state))
+        live = [job.id for job in jobs if job.phase is not Phase.OVER]
 
         def find(known: Known) -> None:
             if known.stop is not None:
@@ -148,7 +141,7 @@ class Watch:
                 if never is not None:
                     self._ended(known, End(never.cause, None, never.ended_ms))
             elif live:
-                self._desk.take_on(known, live[0])
+                self._desk.take_on(known, min(live, key=lambda job: (len(job), job)))
                 self._desk.release(known)
             else:
                 self._desk.submit(known)
@@ -159,28 +152,31 @@ class Watch:
         """Its job is over; its script's word goes first, if that comes soon."""
         end = states.written_end(known.folder, known.cause)
         if end is None and known.began_ms is None:
-            said = states.end_by_slurm(job, known.cause)
+            said = states.end_of_job(job, known.cause)
             never = self._desk.never(known.run, said.cause, said.message)
             if never is not None:
                 self._ended(known, End(never.cause, None, never.ended_ms, never.message))
                 return
         if end is not None:
-            self._ended(known, states.end_by_slurm(job, known.cause, end) if end.doubtful else end)
+            self._ended(known, states.end_of_job(job, known.cause, end) if end.doubtful else end)
         elif not known.gone_at:
             self._forbid(known, now)
         elif now - known.gone_at > SETTLE_S:
-            self._ended(known, states.end_by_slurm(job, known.cause))
+            self._ended(known, states.end_of_job(job, known.cause))
 
     def _requeued(self, known: Known, job: Job) -> None:
-        """It had begun, and waits again: Slurm, or a person, requeued it. It never runs a second time."""
-        self._slurm.cancel([job.id])
+        """It had begun, and waits again: the cluster, or a person, requeued it. It never runs a second time."""
+        self._cluster.cancel([job.id])
         cause = Cause.NODE_FAILED if "node" in job.reason.lower() else Cause.ENGINE_ENDED
         now_ms = time.time_ns() // 1_000_000
-        self._ended(known, End(known.cause or cause, None, now_ms, f"Slurm requeued its job ({job.reason})"))
+        self._ended(
+            known,
+            End(known.cause or cause, None, now_ms, f"{self._cluster.title} requeued its job ({job.reason})"),
+        )
 
     def _gone(self, known: Known, now: float) -> None:
-        """Slurm does not know its job: its script's word counts; without that, it is given up in time."""
-        known.job_state = ""  # and its id may be another job's now
+        """The cluster does not know its job: its script's word counts; without that, it is given up in time."""
+        known.phase = None  # and its id may be another job's now
         end = states.written_end(known.folder, known.cause)
         if end is not None:
             lost = known.cause or Cause.ENGINE_ENDED
@@ -188,16 +184,17 @@ class Watch:
             return
         if known.began_ms is None:
             cause = known.cause or Cause.ENGINE_ENDED
-            never = self._desk.never(
-                known.run, cause, "" if known.stop else "Slurm does not know its job any more"
-            )
+            message = "" if known.stop else f"{self._cluster.title} does not know its job any more"
+            never = self._desk.never(known.run, cause, message)
             if never is not None:
                 self._ended(known, End(never.cause, None, never.ended_ms, never.message))
                 return
         if not known.gone_at:
             self._forbid(known, now)
         elif now - known.gone_at > self._settings.vanished_ms / 1000:
-            message = "Slurm does not know its job any more, and its script wrote nothing down"
+            message = (
+                f"{self._cluster.title} does not know its job any more, and its script wrote nothing down"
+            )
             now_ms = time.time_ns() // 1_000_000
             self._ended(known, End(known.cause or Cause.SUPERVISOR_LOST, None, now_ms, message))
 

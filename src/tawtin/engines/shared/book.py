@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tawtin.engines.local import durable
+from tawtin.engines.shared import durable
+from tawtin.engines.shared.cluster import Phase
 from tawtin.model.base import Record
 from tawtin.model.reasons import Cause
 from tawtin.model.workload import Output
@@ -16,7 +17,7 @@ from tawtin.ports import Report
 NOTE = "order.json"
 """What is needed of the order after a restart; nothing secret."""
 JOB = "job"
-"""The id of its Slurm job, once that is known."""
+"""The id of its job, once that is known."""
 STOP = "stop.json"
 NEVER = "never.json"
 """It ended before it had a job: why."""
@@ -29,7 +30,7 @@ class Note(Record, frozen=True, kw_only=True):
     tenant: str = ""
     outputs: tuple[Output, ...] = ()
     submit: tuple[str, ...] = ()
-    """The words of `sbatch` but for the script, so that it can be submitted again by whoever comes after a crash."""
+    """See `cluster.Given`."""
     nodes: tuple[str, ...] = ()
     cpus: int = 0
     """Processors on each of its nodes."""
@@ -69,17 +70,18 @@ class Known:
     run: str
     folder: str
     note: Note
-    job: int = 0
-    """The id of its Slurm job; 0 while none is known."""
-    job_state: str = ""
+    job: str = ""
+    """The id of its job; empty while none is known."""
+    phase: Phase | None = None
+    """Where its job is; None while that is not known, also if its id may be another job's now."""
     tried_at: float = 0.0
-    """When it was last submitted: an answer of Slurm from before that says nothing about it."""
+    """When it was last submitted: an answer of the cluster from before that says nothing about it."""
     stop: Stop | None = None
     stage: int = 0
     """How far its ending has come, see `ending`."""
     stage_at: float = 0.0
     gone_at: float = 0.0
-    """Since when Slurm does not know its job, or says that it is over while its script has written down nothing."""
+    """Since when the cluster does not know its job, or says that it is over while its script wrote down nothing."""
     began_ms: int | None = None
     """When its script began, by the node's clock."""
     started_ms: int | None = None
@@ -123,11 +125,10 @@ def known_of(run: str, folder: str) -> Known:
     )
 
 
-def read_job(folder: str) -> int:
-    """The id of a run's job; 0 if none is known."""
+def read_job(folder: str) -> str:
+    """The id of a run's job; empty if none is known."""
     try:
-        with open(os.path.join(folder, JOB), encoding="ascii") as file:
-            text = file.read().strip()
+        with open(os.path.join(folder, JOB), encoding="ascii", errors="replace") as file:
+            return file.read(1024).strip()
     except OSError:
-        return 0
-    return int(text) if text.isdecimal() else 0
+        return ""
