@@ -2,64 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from tawtin.engines import manifest
-from tawtin.engines.conformance import CASES, Bench, Case, try_case
+from tawtin.engines.conformance import CASES, Bench, Case, Result, put_through
 from tawtin.engines.local.engine import LocalEngine
 from tests.engines.benches import bench_of
-from tools.slurm_cluster import Cluster, cluster
+from tools.slurm_cluster import cluster
+
+
+class Trial:
+    """One kind of engine that is put through all cases, some at a time, while tests wait for one after the other."""
+
+    def __init__(self, use: str, make: Callable[[int], Bench], at_once: int) -> None:
+        self._use = use
+        self._results: Iterator[Result] = put_through(
+            make, manifest.found()[use].manifest.capabilities, at_once=at_once
+        )
+        self._known: dict[str, Result] = {}
+
+    def of(self, case: Case) -> None:
+        """Fail if this case did, and skip if it is left out."""
+        while case.name not in self._known:
+            result = next(self._results)
+            self._known[result.case.name] = result
+        result = self._known[case.name]
+        if result.left_out:
+            pytest.skip(f"{self._use} does not say that it can do {case.needs}")
+        assert result.failure == ""
+
+
+def benches(use: str, folder: Path, table: Callable[[Path], dict[str, Any]]) -> Callable[[int], Bench]:
+    """Benches of engines of one kind, each with a folder of its own."""
+
+    def make(number: int) -> Bench:
+        own = folder / f"{folder.name}-{number}"
+        own.mkdir()
+        return bench_of(use, table(own), own)
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def slurm() -> Generator[Cluster]:
+def on_slurm(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
     with cluster(nodes=2, cpus=16, gpus=4) as made:
-        yield made
+        table = {"conf": made.conf, "gpus_declared": True, "look_ms": 200, "ask_ms": 500}
+        yield Trial("slurm", benches("slurm", tmp_path_factory.mktemp("slurm"), lambda _: table), 6)
 
 
 @pytest.fixture(scope="module")
-def on_slurm(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    table = {"conf": slurm.conf, "gpus_declared": True, "look_ms": 200, "ask_ms": 500}
-    return bench_of("slurm", table, tmp_path_factory.mktemp("slurm"))
+def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
+    made: list[Bench] = []
 
+    def table(folder: Path) -> dict[str, Any]:
+        return {
+            "expose": (str(folder / "shared"),),
+            "gpus_declared": ({"model": "H100", "count": 4},),
+            "cgroup": f"tawtin-{folder.name}",
+            "meter_interval_ms": 200,
+        }
 
-@pytest.fixture(scope="module")
-def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
-    folder = tmp_path_factory.mktemp("local")
-    table = {
-        "expose": (str(folder / "shared"),),
-        "gpus_declared": ({"model": "H100", "count": 4},),
-        "cgroup": f"tawtin-{folder.name}",
-        "meter_interval_ms": 200,
-    }
-    bench = bench_of("local", table, folder)
-    yield bench
-    engine = bench.make()
-    assert isinstance(engine, LocalEngine)
-    engine.open(lambda: None)
-    engine.retire_launcher()
-    engine.close()
+    some = benches("local", tmp_path_factory.mktemp("local"), table)
 
+    def make(number: int) -> Bench:
+        made.append(some(number))
+        return made[-1]
 
-def tried(bench: Bench, case: Case, use: str) -> None:
-    if case.needs and not getattr(manifest.found()[use].manifest.capabilities, case.needs):
-        pytest.skip(f"{use} does not say that it can do {case.needs}")
-    assert try_case(bench, case) == ""
+    yield Trial("local", make, 3)
+    for bench in made:
+        engine = bench.make()
+        assert isinstance(engine, LocalEngine)
+        engine.open(lambda: None)
+        engine.retire_launcher()
+        engine.close()
 
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_this_machine_does_what_an_engine_has_to_do(case: Case, on_this_machine: Bench) -> None:
-    tried(on_this_machine, case, "local")
+def test_this_machine_does_what_an_engine_has_to_do(case: Case, on_this_machine: Trial) -> None:
+    on_this_machine.of(case)
 
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_slurm_does_what_an_engine_has_to_do(case: Case, on_slurm: Bench) -> None:
-    tried(on_slurm, case, "slurm")
+def test_slurm_does_what_an_engine_has_to_do(case: Case, on_slurm: Trial) -> None:
+    on_slurm.of(case)
 
 
 def test_every_manifest_lists_every_setting_with_its_default() -> None:

@@ -7,7 +7,8 @@ by the capability that its manifest names; such a case is left out otherwise.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tawtin.engines.conformance.bench import Bench, NotMetError
@@ -26,15 +27,30 @@ class Result:
     failure: str = ""
 
 
-def put_through(bench: Bench, capabilities: Capabilities, only: str = "") -> Iterator[Result]:
-    """Try all cases whose name contains `only`, one after the other."""
-    for case in CASES:
-        if only not in case.name:
-            continue
-        if case.needs and not getattr(capabilities, case.needs):
-            yield Result(case=case, left_out=True)
-        else:
-            yield Result(case=case, failure=try_case(bench, case))
+def put_through(
+    make: Callable[[int], Bench], capabilities: Capabilities, only: str = "", *, at_once: int = 1
+) -> Iterator[Result]:
+    """Try all cases whose name contains `only`, `at_once` at a time; results come in the order of cases.
+
+    `make` makes a bench for the case of this number; no two may share a folder.
+    """
+    with ThreadPoolExecutor(at_once, "tawtin-conformance") as pool:
+        tried: list[Future[Result]] = []
+        for number, case in enumerate(CASES):
+            if only in case.name:
+                tried.append(pool.submit(_put_through, make, number, capabilities))
+        try:
+            for each in tried:
+                yield each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _put_through(make: Callable[[int], Bench], number: int, capabilities: Capabilities) -> Result:
+    case = CASES[number]
+    if case.needs and not getattr(capabilities, case.needs):
+        return Result(case=case, left_out=True)
+    return Result(case=case, failure=try_case(make(number), case))
 
 
 def try_case(bench: Bench, case: Case) -> str:
