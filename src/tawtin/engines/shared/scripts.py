@@ -122,20 +122,21 @@ exit $code
 
 
 _LISTEN: Final = """\
-signal_below() { # everything below a process, but for one
-    local below=$1 child
-    for child in $(pgrep -P "$below"); do
-        [ "$child" = "$3" ] || { signal_below "$child" "$2" "$3"; kill -"$2" "$child"; }
+below() { # everything below a process but for one, parents first: a shell has to know before its child is gone
+    local child
+    for child in $(pgrep -P "$1"); do
+        [ "$child" = "$2" ] || { echo "$child"; below "$child" "$2"; }
     done
 }
 ( trap '' TERM INT HUP USR1 USR2
   next=1
   while sleep 0.3 && kill -0 $$; do
       for each in "$here/signal.$next".*; do
-          [ -e "$each" ] && { signal_below $$ "${each##*.}" $BASHPID; next=$((next + 1)); }
+          [ -e "$each" ] && { kill -"${each##*.}" $(below $$ $BASHPID); next=$((next + 1)); }
       done
   done ) >/dev/null 2>&1 &
-ear=$!"""
+ear=$!
+disown $ear"""
 _LISTENED: Final = "kill -KILL $ear"
 
 
