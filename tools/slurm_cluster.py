@@ -111,13 +111,14 @@ class Cluster:
 
     def wait_idle(self) -> None:
         """Wait until all nodes could take jobs."""
-        self.wait(
-            lambda: (
-                self.client("sinfo", "--noheader", "--Node", "--format=%t").split() == ["idle"] * self.nodes
-            ),
-            "the nodes did not get idle",
-            60,
-        )
+
+        def idle() -> bool:
+            said = self.client("sinfo", "--noheader", "--Node", "--format=%N %t")
+            return {each.split()[1] for each in said.splitlines()} == {"idle"} and len(
+                {each.split()[0] for each in said.splitlines()}
+            ) == self.nodes
+
+        self.wait(idle, "the nodes did not get idle", 60)
 
     def start_controller(self, *, clean: bool = False) -> None:
         """Start slurmctld; `clean` forgets all jobs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,23 @@ from tawtin.engines import manifest
 from tawtin.engines.conformance import CASES, Bench, Case, Result, put_through
 from tawtin.engines.local.engine import LocalEngine
 from tests.engines.benches import bench_of
+from tools import engine_table
+from tools.engine_table import LEFT_OUT, NO, YES
 from tools.slurm_cluster import cluster
+
+OWN = Path(__file__).parents[2] / "docs/how-to/engine-of-your-own"
+FOUND_NOW: engine_table.Found = {}
 
 
 class Trial:
     """One kind of engine that is put through all cases, some at a time, while tests wait for one after the other."""
 
-    def __init__(self, use: str, make: Callable[[int], Bench], at_once: int) -> None:
+    def __init__(
+        self, use: str, make: Callable[[int], Bench], at_once: int, folders: tuple[str, ...] = ()
+    ) -> None:
         self._use = use
         self._results: Iterator[Result] = put_through(
-            make, manifest.found()[use].manifest.capabilities, at_once=at_once
+            make, manifest.found(folders)[use].manifest.capabilities, at_once=at_once
         )
         self._known: dict[str, Result] = {}
 
@@ -32,18 +40,22 @@ class Trial:
             result = next(self._results)
             self._known[result.case.name] = result
         result = self._known[case.name]
+        word = LEFT_OUT if result.left_out else NO if result.failure else YES
+        FOUND_NOW.setdefault(self._use, {})[case.name] = word
         if result.left_out:
             pytest.skip(f"{self._use} does not say that it can do {case.needs}")
         assert result.failure == ""
 
 
-def benches(use: str, folder: Path, table: Callable[[Path], dict[str, Any]]) -> Callable[[int], Bench]:
+def benches(
+    use: str, folder: Path, table: Callable[[Path], dict[str, Any]], folders: tuple[str, ...] = ()
+) -> Callable[[int], Bench]:
     """Benches of engines of one kind, each with a folder of its own."""
 
     def make(number: int) -> Bench:
         own = folder / f"{folder.name}-{number}"
         own.mkdir()
-        return bench_of(use, table(own), own)
+        return bench_of(use, table(own), own, folders)
 
     return make
 
@@ -94,8 +106,35 @@ def test_slurm_does_what_an_engine_has_to_do(case: Case, on_slurm: Trial) -> Non
     on_slurm.of(case)
 
 
+@pytest.fixture(scope="module")
+def on_an_own(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    table = {"look_ms": 100, "ask_ms": 300, "vanished_ms": 5_000, "cpus": 8}
+    make = benches("processes", tmp_path_factory.mktemp("own"), lambda _: table, (str(OWN),))
+    return Trial("processes", make, 4, (str(OWN),))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_the_engine_of_the_how_to_does_what_an_engine_has_to_do(case: Case, on_an_own: Trial) -> None:
+    on_an_own.of(case)
+
+
+def test_the_engine_of_the_how_to_has_less_than_a_hundred_lines() -> None:
+    assert len((OWN / "engine.py").read_text("utf-8").splitlines()) < 100
+
+
+def test_the_table_in_the_docs_says_what_was_found() -> None:
+    engine_table.FOUND.parent.mkdir(exist_ok=True)
+    engine_table.FOUND.write_text(json.dumps(FOUND_NOW), "utf-8")
+    text = engine_table.PAGE.read_text("utf-8")
+    there = engine_table.on_page(text)
+    for use, words in FOUND_NOW.items():
+        if set(words) == {case.name for case in CASES}:
+            assert there.get(use) == words, "python -m tools.engine_table"
+    assert text.endswith(engine_table.table(there))
+
+
 def test_every_manifest_lists_every_setting_with_its_default() -> None:
-    for found in manifest.found().values():
+    for found in manifest.found((str(OWN),)).values():
         settings = manifest.load(found).Settings
         want = {field.name for field in msgspec.structs.fields(settings)}
         optional = {name for name, value in msgspec.structs.asdict(settings()).items() if value is None}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,13 @@ import msgspec
 
 from tawtin.bootstrap.settings import FILE, SettingsError
 from tawtin.engines import manifest
+from tawtin.engines.conformance import Bench
 from tawtin.engines.fleet import Fleet
 from tawtin.engines.local import engine as local
-from tawtin.ports import EngineParts
+from tawtin.model.findings import Finding, fault, ok
+from tawtin.ports import EngineError, EngineParts
+from tawtin.store.artifacts import BlobArtifacts
+from tawtin.store.blobs import LocalBlobs
 
 if TYPE_CHECKING:
     from tawtin.bootstrap.settings import Settings
@@ -49,6 +55,59 @@ def engine_of(name: str, table: dict[str, Any]) -> tuple[Found, Record]:
         field = f"engines.{name}.{place.rstrip('`')}".rstrip(".")
         msg = f"{FILE}: {field}: {text[:1].lower()}{text[1:]}"
         raise SettingsError(msg) from error
+
+
+def look_at(settings: Settings, name: str, table: dict[str, Any], *, deep: bool) -> Iterator[Finding]:
+    """Look at the set-up of the engine `[engines.NAME]`, whether its factory is up or not."""
+    try:
+        kind, given = engine_of(name, table)
+    except SettingsError as error:
+        yield fault("settings", str(error), "mend that table; docs/reference/settings.md has its fields")
+        return
+    except EngineError as error:
+        yield fault("settings", str(error), "do what the message says, and look again")
+        return
+    yield ok("kind", f"{kind.manifest.title} ({kind.folder})")
+    with tempfile.TemporaryDirectory(prefix="tawtin-probe-") as folder:
+        artifacts = BlobArtifacts(LocalBlobs(Path(folder)))
+        yield from manifest.probe(kind, given, parts_of(settings, name, artifacts, "probe"), deep=deep)
+
+
+def remembered(settings: Settings, name: str, table: dict[str, Any]) -> list[str]:
+    """Runs that the engine has and that are not over. Raises EngineError if a factory has it open, SettingsError."""
+    kind, given = engine_of(name, table)
+    with tempfile.TemporaryDirectory(prefix="tawtin-probe-") as folder:
+        artifacts = BlobArtifacts(LocalBlobs(Path(folder)))
+        engine = manifest.make(kind, given, parts_of(settings, name, artifacts, "probe"))
+        engine.open(lambda: None)
+        try:
+            return sorted(run for run, over in engine.started().items() if not over)
+        finally:
+            engine.close()
+
+
+def bench_of(name: str, table: dict[str, Any], folder: Path) -> Callable[[int], Bench]:
+    """Benches of this engine for the conformance cases, each with a folder of its own below `folder`.
+
+    Raises EngineError, SettingsError.
+    """
+    kind, given = engine_of(name, table)
+
+    def make(number: int) -> Bench:
+        own = folder / str(number)
+        (own / "shared").mkdir(parents=True)
+        artifacts = BlobArtifacts(LocalBlobs(own / "blobs"))
+        mark = hashlib.sha256(str(own).encode()).hexdigest()[:16]
+        parts = EngineParts(name=name, root=str(own / "engine"), mark=mark, artifacts=artifacts)
+        mine = {"root": str(own / "engine")} if getattr(given, "root", "") else {}
+        return Bench(
+            make=lambda: manifest.make(kind, msgspec.structs.replace(given, **mine), parts),
+            artifacts=artifacts,
+            folder=own,
+            shared=own / "shared",
+        )
+
+    return make
 
 
 def parts_of(settings: Settings, name: str, artifacts: Artifacts, key: str) -> EngineParts:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tawtin.cli import target
-from tawtin.cli.checks_machine import Check, fault, ok, warning
+from tawtin.model.findings import Finding as Check
+from tawtin.model.findings import fault, ok, warning
 
 if TYPE_CHECKING:
     from tawtin.bootstrap.settings import Settings
@@ -116,19 +117,14 @@ def _listener(number: int) -> str:
 
 
 def engines(settings: Settings) -> list[Check]:
-    """That every engine of `[engines.NAME]` is there, and that its settings are understood."""
-    from tawtin.bootstrap.engines import engine_of
-    from tawtin.bootstrap.settings import SettingsError
-    from tawtin.ports import EngineError
+    """That every engine of `[engines.NAME]` is there, set up rightly, and has nodes that take work."""
+    from tawtin.bootstrap.engines import look_at
 
-    found: list[Check] = []
-    for name, table in settings.engines.items():
-        try:
-            kind, _ = engine_of(name, table)
-            found.append(ok(f"engine {name}", kind.manifest.title))
-        except (SettingsError, EngineError) as error:
-            found.append(fault(f"engine {name}", str(error), "mend that table; docs/reference/settings.md"))
-    return found
+    return [
+        Check(name=f"{name}, {each.name}", state=each.state, found=each.found, mend=each.mend)
+        for name, table in settings.engines.items()
+        for each in look_at(settings, name, table, deep=False)
+    ]
 
 
 def engine(settings: Settings) -> list[Check]:

@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from tawtin.model.findings import Finding as Check
+from tawtin.model.findings import fault, ok, warning
 
 PYTHON_MIN = (3, 11)
 SYNC_MS_SLOW = 20
@@ -22,32 +23,6 @@ DISK_FREE_MIB_LOW = 1024
 FILES_LOW = 4096
 CLOCK_WATCH_MS = 200
 CLOCK_JUMP_MS = 50
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check found."""
-
-    name: str
-    state: str
-    """ok; warning: it works, but something is lost; fault: it does not work."""
-    found: str
-    mend: str = ""
-    """What to do about it; empty where all is well."""
-
-
-def ok(name: str, found: str) -> Check:
-    """All is well."""
-    return Check(name=name, state="ok", found=found)
-
-
-def warning(name: str, found: str, mend: str) -> Check:
-    """It works, but something is lost."""
-    return Check(name=name, state="warning", found=found, mend=mend)
-
-
-def fault(name: str, found: str, mend: str) -> Check:
-    """It does not work."""
-    return Check(name=name, state="fault", found=found, mend=mend)
 
 
 def python() -> list[Check]:

@@ -11,7 +11,7 @@ from tawtin.cli import exits, output, parser, target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tawtin.cli.checks_machine import Check
+    from tawtin.model.findings import Finding as Check
 
 SIGNS = {"ok": ("ok  ", "green"), "warning": ("weak", "yellow"), "fault": ("FAIL", "red")}
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     for check in _all(folder, deep=arguments.deep):
         found.append(check)
         if not arguments.json:
-            _print(check)
+            show(check)
     faults = sum(check.state == "fault" for check in found)
     weak = sum(check.state == "warning" for check in found)
     if arguments.json:
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _all(folder: Path, *, deep: bool) -> Iterator[Check]:
     from tawtin.cli import checks_factory, checks_machine
+    from tawtin.model import findings
 
     for look in checks_machine.CHECKS:
         yield from look()
@@ -62,15 +63,15 @@ def _all(folder: Path, *, deep: bool) -> Iterator[Check]:
         try:
             settings = load_settings(folder)
         except SettingsError as error:
-            yield checks_machine.fault(
+            yield findings.fault(
                 "settings", str(error), "mend that line; docs/reference/settings.md has them all"
             )
     else:
-        yield checks_machine.warning("settings", f"there is no factory in {folder}", "tawtin init")
+        yield findings.warning("settings", f"there is no factory in {folder}", "tawtin init")
     yield from checks_machine.disk(Path(settings.data) if settings else folder)
     if settings is None:
         return
-    yield checks_machine.ok(
+    yield findings.ok(
         "settings", f"{folder / target.FACTORY}: {settings.factory.name}, {settings.factory.country}"
     )
     for look in checks_factory.CHECKS:
@@ -79,7 +80,8 @@ def _all(folder: Path, *, deep: bool) -> Iterator[Check]:
         yield from checks_factory.deep(settings)
 
 
-def _print(check: Check) -> None:
+def show(check: Check) -> None:
+    """Print one finding, with its mend."""
     sign, colour = SIGNS[check.state]
     print(f"{output.paint(sign, colour)}  {check.name + ':':<18} {output.clean(check.found)}", flush=True)
     if check.mend:

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from tawtin.engines.shared.probe import try_run
 from tawtin.model.base import Record
+from tawtin.model.findings import Finding, fault, ok
 from tawtin.model.workload import WorkloadType
 from tawtin.ports import Engine, EngineError, EngineParts
 
@@ -136,6 +139,25 @@ def settings_of(engine: Found, table: dict[str, Any]) -> Record:
     """The settings of one engine from its table in `factory.toml`. Raises msgspec.ValidationError, EngineError."""
     kind: type[Record] = load(engine).Settings
     return msgspec.convert(table, kind)
+
+
+def probe(engine: Found, settings: Record, parts: EngineParts, *, deep: bool) -> Iterator[Finding]:
+    """Look at the set-up of an engine, with the mend for what is wrong; `deep` also runs `true` on it.
+
+    What is looked at is up to the engine's own `probe(settings, parts, deep=...)`. One that has none is opened.
+    """
+    try:
+        module = load(engine)
+        if hasattr(module, "probe"):
+            yield from module.probe(settings, parts, deep=deep)
+            return
+        made: Engine = module.make(settings, parts)
+        if deep:
+            yield try_run(made)
+        else:
+            yield ok("engine", f"{engine.manifest.title}; `tawtin engine check` opens it")
+    except EngineError as error:
+        yield fault("engine", str(error), "mend what the message names, and look again")
 
 
 def make(engine: Found, settings: Record, parts: EngineParts) -> Engine:

@@ -7,17 +7,20 @@ before anything is submitted again; what was submitted twice all the same stays 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from tawtin.engines.shared import probe as shared
 from tawtin.engines.shared.book import Known, Note
 from tawtin.engines.shared.cluster import Given, Holding, Job
 from tawtin.engines.shared.engine import ClusterEngine
 from tawtin.engines.shared.scripts import scripts
 from tawtin.engines.slurm import inventory, states, words
 from tawtin.engines.slurm.client import PROGRAMS, Machine, Partition, Slurm
+from tawtin.engines.slurm.probe import look
 from tawtin.engines.slurm.settings import SlurmSettings
 from tawtin.engines.slurm.ways import ways
+from tawtin.model.findings import Finding
 from tawtin.model.resources import Node
 from tawtin.ports import Engine, EngineError, EngineParts, RunOrder
 
@@ -28,6 +31,15 @@ SCRIPT: Final = "scripts/job.sh"
 def make(settings: SlurmSettings, parts: EngineParts) -> Engine:
     """An engine with these settings. Raises EngineError."""
     return ClusterEngine(SlurmCluster(settings, parts), settings, parts)
+
+
+def probe(settings: SlurmSettings, parts: EngineParts, *, deep: bool) -> Iterator[Finding]:
+    """Look at the set-up, see manifest.probe."""
+    for found in look(settings, Slurm(settings)):
+        yield found
+        if found.state == "fault":
+            return
+    yield from shared.probe(SlurmCluster(settings, parts), settings, parts, deep=deep)
 
 
 class SlurmCluster:
