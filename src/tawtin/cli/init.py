@@ -11,7 +11,7 @@ from tawtin.cli import exits, output, parser, target
 
 TEMPLATE = """\
 # Settings of a tawtin factory. Every field that is left out has its default; docs/reference/settings.md has them all.
-# `tawtin doctor` checks them, `tawtin up` starts the factory with them.
+# `tawtin doctor` checks them, `tawtin up` starts the factory with them. Lines behind `# ` are examples to uncomment.
 
 data = "data"                 # everything the factory keeps, relative to this file; nobody else may read it
 
@@ -20,6 +20,13 @@ name = {name}
 country = {country}               # ISO 3166-1: the soil it stands on. Residency rules start from it
 operator = {operator}             # the legal entity that runs it
 currency = {currency}             # ISO 4217; prices and budgets are in its minor units
+# carbon_g_per_kwh = 610      # of its electricity, which `tawtin explain` shows
+
+# What residency rules may ask about the operator. What is not said is unknown, and refused where a rule needs it.
+# [factory.facts]
+# law = {country}                 # under whose law the operator is a company
+# control_plane = {country}       # from where the factory is managed and supervised
+# keys = {country}                # where encryption keys are held
 
 [owner]
 tenant = "owner"              # made at the first start, with an admin key in data/owner.key
@@ -28,15 +35,46 @@ tenant = "owner"              # made at the first start, with an admin key in da
 cpu_hour = {cpu_hour}
 
 [prices.gpu_hour]
-"*" = {gpu_hour}                     # every GPU model that has no line of its own, such as: H100 = 3500
+"*" = {gpu_hour}                     # every GPU model that has no line of its own, such as the next one
+# H100 = 3500
 
 [api]
 host = "127.0.0.1"            # keep it on loopback unless a proxy with TLS stands in front
 port = {port}                   # 0 lets the system choose
+# blob_bytes_max = 68719476736  # largest file that may be uploaded
+
+# [policy]
+# preemption = true           # whether work of higher priority may interrupt work of lower priority
+# roam_after_ms = 30000       # peers are asked for work that is not expected to start here within this time
+
+# [store]
+# journal = "postgresql:///tawtin"     # needs tawtin[postgres]; else SQLite in the data folder
+# artifacts = "s3://bucket/prefix"     # needs tawtin[s3]; else the data folder
+
+# [rules]
+# folder = "rules"            # rule packs of your own, which replace those of the same country
+
+# [peering]
+# ca_file = "/etc/ssl/peers.pem"       # authorities for peers with https; else the system's
+# artifact_bytes_max = 1099511627776   # the most bytes that one file of a peer may have here
+
+# [telemetry]
+# log_format = "json"         # one object a line
+# otlp_endpoint = "http://127.0.0.1:4318/v1/traces"  # needs tawtin[otel]
 
 [local]                       # the engine on this machine
 expose = {expose}                   # folders that every run may read: a Python environment, CUDA
-{gpus}"""
+# enabled = false             # only if this machine is to run nothing itself, and a cluster does
+# reserve_cpus_milli = 1000   # thousandths of processors that are kept from runs, as are the next two
+# reserve_memory_mib = 512
+# reserve_disk_mib = 1024
+{gpus}
+# A cluster as an engine, beside this machine or instead of it. As many as there are, each under a name of its own.
+# [engines.hpc]
+# use = "slurm"               # kinds that are installed: {kinds}
+# root = "/shared/tawtin"     # every node sees it at this path
+# partitions = ["gpu"]        # empty for all that are up
+"""
 GPUS_FOUND = """\
 # GPUs are found through NVML. Where there are none, declare some for trying things out; everything then says so:
 # [[local.gpus_declared]]
@@ -146,6 +184,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _text(arguments: argparse.Namespace, folder: Path) -> str:
+    from tawtin.engines.manifest import found
+
     model, _, count = (arguments.declare_gpus or "").partition(":")
     return TEMPLATE.format(
         name=_quoted(_name(arguments.name, folder)),
@@ -156,6 +196,7 @@ def _text(arguments: argparse.Namespace, folder: Path) -> str:
         gpu_hour=arguments.gpu_hour,
         port=arguments.port,
         expose=_quoted([str(Path(each).resolve()) for each in arguments.expose]),
+        kinds=", ".join(name for name in sorted(found()) if name != "local"),
         gpus=GPUS_DECLARED.format(model=_quoted(model), count=count) if model else GPUS_FOUND,
     )
 
