@@ -1,10 +1,16 @@
-"""`tawtin up`: the factory in the foreground until SIGTERM or Ctrl-C, or behind with `--detach`. Runs outlive it."""
+"""`tawtin up`: the factory in the foreground until SIGTERM or Ctrl-C, or behind with `--detach`. Runs outlive it.
+
+As a service of systemd it says when it is up, so that whoever waits for the unit waits for the factory.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,16 +106,33 @@ def _serve(settings: Settings, *, as_json: bool, restored: str = "") -> None:
     async def serve() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            tell_manager("STOPPING=1\n")
+            stop.set()
+
         for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, stop.set)
+            loop.add_signal_handler(each, end)
 
         def announce(url: str, service: Service) -> None:
             _announce(settings, url, service, as_json=as_json)
+            tell_manager(f"READY=1\nSTATUS=up at {url}\n")
 
         await run_factory(settings, stop, announce, restored=restored)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
+
+
+def tell_manager(said: str) -> None:
+    """Tell the service manager that started this process, if one did and listens: sd_notify(3)."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place.startswith(("/", "@")):
+        return
+    address = "\0" + place[1:] if place.startswith("@") else place
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.settimeout(0)  # a manager that does not read must not hold the factory
+        channel.sendto(said.encode(), address)
 
 
 def _announce(settings: Settings, url: str, service: Service, *, as_json: bool) -> None:
