@@ -33,6 +33,7 @@ TITLES = {
     "partition": "Partitions",
     "journal": "The journal",
     "jobs": "Jobs from submission to their end",
+    "engines": "A factory on a Slurm cluster",
     "cli": "The command line",
     "idle": "An idle factory",
 }

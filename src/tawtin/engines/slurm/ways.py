@@ -29,7 +29,7 @@ def ways(order: RunOrder, settings: SlurmSettings) -> Ways:
     count = len(order.slots)
     return Ways(
         prologue=_PROLOGUE,
-        addresses=_ADDRESSES,
+        addresses="NODE_IPS=127.0.0.1" if count == 1 else _ADDRESSES,
         ranks=_ONE if count == 1 else _MANY.format(count=count) + _ONE,
         rank="${SLURM_PROCID:-0}",
         end_ranks=":" if count == 1 else 'scancel --signal=KILL "$SLURM_JOB_ID.0"',
