@@ -1,0 +1,47 @@
+"""Every engine in a hundred rounds of random faults, the same story by its seed."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tawtin.engines.conformance.storm import ROUNDS, weather
+from tawtin.engines.local.engine import LocalEngine
+from tests.engines.benches import bench_of
+from tools.slurm_cluster import cluster
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.mark.sandbox
+def test_this_machine_loses_nothing_and_starts_nothing_twice(tmp_path: Path) -> None:
+    table = {"expose": (str(tmp_path / "shared"),), "cgroup": f"tawtin-{tmp_path.name}"}
+    bench = bench_of("local", table, tmp_path)
+    try:
+        storm = weather(bench, seed=11)
+        assert len(storm.runs) > ROUNDS / 4
+    finally:
+        engine = bench.make()
+        assert isinstance(engine, LocalEngine)
+        engine.open(lambda: None)
+        engine.retire_launcher()
+        engine.close()
+
+
+@pytest.mark.slurm
+def test_slurm_loses_nothing_and_starts_nothing_twice(tmp_path: Path) -> None:
+    with cluster(nodes=2, cpus=64) as made:
+
+        def disturb(chance: random.Random) -> None:
+            """Its controller dies, and comes back; a moment's memory is lost."""
+            made.kill("slurmctld")
+            time.sleep(chance.uniform(0, 1))
+            made.start_controller()
+
+        table = {"conf": made.conf, "look_ms": 100, "ask_ms": 300, "vanished_ms": 5_000, "call_ms_max": 5_000}
+        storm = weather(bench_of("slurm", table, tmp_path), 12, disturb)
+        assert storm.disturbed
+        assert len(storm.runs) > ROUNDS / 4
