@@ -94,6 +94,17 @@ def settings() -> list[Entry]:
             )
             for inner, words in _fields(section)
         ]
+        for inner, _ in _fields(section):
+            place, below = f"{name}.{ast.unparse(inner.target)}", classes.get(ast.unparse(inner.annotation))
+            if below is not None and _summary(below).startswith(f"`{place}`: "):
+                found += [
+                    Entry(
+                        group=f"{place}: {_summary(below).partition(': ')[2]}",
+                        name=f"{place}.{ast.unparse(deep.target)}",
+                        description=_with_default(deep, words),
+                    )
+                    for deep, words in _fields(below)
+                ]
     for engine in sorted(each.parent.name for each in (PACKAGE / "engines").glob("*/engine.toml")):
         cls = classes.get(f"{engine.capitalize()}Settings")
         if cls is not None and engine != "local":

@@ -116,7 +116,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KINDS: Final = (
-    "meta", "tenant", "key", "node", "peer", "account", "artifact", "idempotency", "workload", "run", "guest",
+    "meta", "tenant", "key", "node", "quarantine", "peer", "account", "artifact", "idempotency", "workload", "run",
+    "guest",
 )  # fmt: skip
 """The kinds of rows, in the order in which they are loaded at start: what others refer to comes first."""
 
@@ -365,6 +366,8 @@ class Report(Record, frozen=True, kw_only=True):
     message: str = ""
     usage: Usage = Usage()
     outputs: tuple[Kept, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    """The nodes that it was on as they are now, if it ended for one of them."""
 
 
 class EngineError(Exception):

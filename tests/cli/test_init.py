@@ -81,7 +81,7 @@ def test_an_example_of_a_setting_that_is_gone_would_be_noticed(tmp_path: Path) -
 
 def test_every_section_is_in_it(tmp_path: Path) -> None:
     text = written(tmp_path / "home").read_text()
-    mentioned = set(re.findall(r"^(?:# )?\[{1,2}([a-z]+)", text, flags=re.MULTILINE))
+    mentioned = set(re.findall(r"^(?:# )?\[{1,2}([a-z_]+)", text, flags=re.MULTILINE))
     paces = {"pace"}  # how often the loop looks: nothing that a newcomer sets
     assert set(Settings.__struct_fields__) - {"data"} - paces == mentioned
 

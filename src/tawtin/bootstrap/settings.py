@@ -14,6 +14,7 @@ import msgspec
 
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.model.base import Record
+from tawtin.model.health import BurnIn
 from tawtin.model.money import Minor
 from tawtin.model.rules import Facts
 from tawtin.model.site import FactoryName
@@ -128,6 +129,7 @@ class Settings(Record, frozen=True, kw_only=True):
     owner: OwnerSettings = OwnerSettings()
     prices: PriceSettings = PriceSettings()
     policy: PolicySettings = PolicySettings()
+    burn_in: BurnIn = BurnIn()
     rules: RulesSettings = RulesSettings()
     peering: PeeringSettings = PeeringSettings()
     store: StoreSettings = StoreSettings()

@@ -131,6 +131,7 @@ def open_service(settings: Settings, journal: Journal, restored: str = "") -> Se
         settings=settings.pace,
         neighbours=neighbours,
         hindsight=Hindsight(MarkFile(data / FILE), restored),
+        burn_in=settings.burn_in,
     )
 
 

@@ -54,7 +54,9 @@ def _row(view: NodeView) -> list[str]:
     node = view.node
     notes = ["declared, not real"] if node.gpus and node.gpus_declared else []
     if node.gpus_sick:
-        notes.append(f"sick GPUs: {', '.join(map(str, node.gpus_sick))}")
+        notes.append(f"not handed out: GPU {', '.join(map(str, node.gpus_sick))}")
+    if view.quarantines:
+        notes.append(f"{len(view.quarantines)} in quarantine: tawtin node list")
     return [
         node.name,
         node.health.value,

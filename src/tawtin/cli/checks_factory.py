@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tawtin.bootstrap.settings import Settings
     from tawtin.engines.local.engine import LocalEngine
     from tawtin.model.base import Record
+    from tawtin.model.health import Quarantine
     from tawtin.model.restored import Restored
     from tawtin.ports import Journal, Report
 
@@ -272,6 +273,30 @@ def restored(settings: Settings) -> list[Check]:
     ]
 
 
+def quarantines(settings: Settings) -> list[Check]:
+    """Whether GPUs or nodes are out of service."""
+    from tawtin.ports import Query
+    from tawtin.runtime.rows import decode
+
+    if not settings.store.journal and not Path(settings.data, "journal.db").exists():
+        return []
+    try:
+        with _opened(settings) as opened:
+            rows = opened.list(Query(kind="quarantine", limit=10_000))
+    except Exception:  # noqa: BLE001 - `journal` above says it
+        return []
+    found: list[Quarantine] = [decode("quarantine", row) for row in rows]
+    return [
+        warning(
+            f"quarantine {each.node}",
+            f"{f'GPU {each.gpu}' if each.gpu else 'the node'} is out of service ({each.kind.value}): {each.why}",
+            "mend or reset it, then: tawtin node return",
+        )
+        for each in sorted(found, key=lambda each: each.key)
+        if each.out
+    ]
+
+
 def deep(settings: Settings) -> list[Check]:
     """That the Merkle root follows from the entries, and every row from the events."""
     if not settings.store.journal and not Path(settings.data, "journal.db").exists():
@@ -406,6 +431,7 @@ CHECKS: tuple[Callable[[Settings], list[Check]], ...] = (
     rules,
     journal,
     restored,
+    quarantines,
     engines,
     engine,
     listening,

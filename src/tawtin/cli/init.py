@@ -47,6 +47,10 @@ port = {port}                   # 0 lets the system choose
 # preemption = true           # whether work of higher priority may interrupt work of lower priority
 # roam_after_ms = 30000       # peers are asked for work that is not expected to start here within this time
 
+# [burn_in]
+# script = "/opt/burn/gpu_burn 600"    # what a sick GPU has to pass before `tawtin node return` brings it back
+# automatic = true                     # once by itself, when it is idle and well again
+
 # [store]
 # journal = "postgresql:///tawtin"     # needs tawtin[postgres]; else SQLite in the data folder
 # artifacts = "s3://bucket/prefix"     # needs tawtin[s3]; else the data folder

@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "say why a workload waits, or what a spec would do"),
     "capacity": ("capacity", "show nodes, and what is free; take a node out and back"),
     "engine": ("engines", "attach a cluster, look at its set-up, put it through its cases, take it away"),
+    "node": ("nodes", "take nodes and GPUs out of service, and bring them back"),
     "peer": ("peers", "know other factories, and lend them room"),
     "lost": ("peers", "declare a run lost whose factory is gone for good"),
     "rules": ("rules", "show residency rules, and check packs of your own"),

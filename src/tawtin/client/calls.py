@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from tawtin.model.artifact import Artifact, Manifest
+    from tawtin.model.health import Quarantine
     from tawtin.model.introduction import Introduction
     from tawtin.model.requests import InvitationNew, JoinNew, KeyNew, TenantChange, TenantNew
     from tawtin.model.resources import Node, NodeHealth
@@ -239,6 +240,27 @@ def set_node_health(name: str, health: NodeHealth | str) -> Call[Node]:
     """Take a node out (`draining`) or back in (`ready`)."""
     body = _encoded({"health": str(health)})
     return Call("PUT", f"/nodes/{quoted(name)}/health", _reads(lambda: _of("resources").Node), body=body)
+
+
+def quarantines() -> Call[tuple[Quarantine, ...]]:
+    """What is out of service, and what was."""
+    return Call("GET", "/quarantines", _items(lambda: _of("health").Quarantine))
+
+
+def quarantine(name: str, *, why: str, gpus: Sequence[int] = ()) -> Call[tuple[Quarantine, ...]]:
+    """Take GPUs of a node, or the whole of it, out of service; their runs are drained."""
+    body = _encoded({"gpus": list(gpus), "why": why})
+    path = f"/nodes/{quoted(name)}/quarantine"
+    return Call("POST", path, _items(lambda: _of("health").Quarantine), body=body)
+
+
+def bring_back(
+    name: str, *, gpus: Sequence[int] = (), untested: bool = False
+) -> Call[tuple[Quarantine, ...]]:
+    """Bring back GPUs of a node: after a burn-in job, which starts now, or at once if `untested`."""
+    body = _encoded({"gpus": list(gpus), "untested": untested})
+    path = f"/nodes/{quoted(name)}/return"
+    return Call("POST", path, _items(lambda: _of("health").Quarantine), body=body)
 
 
 def usage(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[Account, ...]]:

@@ -1,7 +1,7 @@
 """One pass: who starts now and where, who is stopped, and for whom room is kept. Reads the state, changes nothing.
 
 1. Take stock: what is free on ready nodes, what each tenant holds.
-2. Order stops that do not wait for anybody: unlawful runs, and preemptible runs on draining nodes.
+2. Order stops that do not wait for anybody: unlawful runs, runs on sick GPUs, preemptible runs on draining nodes.
 3. Go through priorities from the highest. Inside one, the tenant with the least weighted dominant share is next, with
    the longest waiting of its workloads that is not known to be blocked.
 4. A workload within quota and budget is placed on the best nodes that have room: the first of its options that fits.
@@ -22,7 +22,7 @@ from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from tawtin.core import meter, reserve
+from tawtin.core import health, meter, reserve
 from tawtin.core.feasible import DemandClass, Option
 from tawtin.core.pack import ALWAYS, Place, Reserved, Room
 from tawtin.core.preempt import Ousters
@@ -173,6 +173,9 @@ class _Pass:
     def run(self) -> Decision:
         """Go through the steps of the module's docstring."""
         self._stop_unlawful()
+        for run, cause in health.struck(self.state):
+            if run not in self.leaving:
+                self._stop(run, cause)
         self._stop_drained()
         queues = self.state.queues.by_priority
         for priority in sorted({*queues, *self.extra}, reverse=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-from tawtin.core import feasible, meter
+from tawtin.core import feasible, health, meter
 from tawtin.core.admit import Submission, admit
 from tawtin.core.decide import Decision, Purse, Reservation, decide, is_broke
 from tawtin.core.feasible import DemandClass, Option
@@ -20,7 +20,7 @@ from tawtin.core.state import State
 from tawtin.core.survey import Survey
 from tawtin.model.events import SubmissionRefused
 from tawtin.model.reasons import Waiting
-from tawtin.model.resources import Placement
+from tawtin.model.resources import NodeHealth, Placement
 from tawtin.model.site import Site
 from tawtin.model.tenant import Quota
 from tawtin.model.views import PlanView, WaitingView
@@ -185,6 +185,9 @@ class _Why:
         allowed = [option for option, excess in zip(options, beyond, strict=True) if not excess]
         ready, present = self._nodes_for(allowed)
         wanted = options[0].nodes
+        held_up = self._quarantined(allowed) if ready < wanted else None
+        if held_up is not None:
+            return held_up
         if present < wanted:
             return self._say(
                 Waiting.EXCEEDS_CAPACITY,
@@ -200,6 +203,31 @@ class _Why:
                 limit=ready,
             )
         return self._budget()
+
+    def _quarantined(self, options: list[Option]) -> WaitingView | None:
+        """That there would be nodes enough for one of these if nothing were in quarantine."""
+        state = self.state
+        out = [each for each in state.quarantines.values() if each.out and each.node in state.nodes]
+        for option in options if out else ():
+            mended = [health.mended(node, out) for node in state.nodes.values()]
+            ready = [node for node in mended if node.health is NodeHealth.READY]
+            if sum(1 for node in ready if feasible.fits_empty(option, node)) < option.nodes:
+                continue
+            mine = [each for each in out if option.model in {"", state.nodes[each.node].gpu_model}]
+            count = sum(
+                len(health.indices(state.nodes[each.node], each)) if option.gpus else 1 for each in mine
+            )
+            what = f"{option.gpus} {option.model or 'GPUs'}" if option.gpus else "room"
+            some = "of them here is" if option.gpus else "node is"
+            many = "of them here are" if option.gpus else "nodes are"
+            return self._say(
+                Waiting.GPUS_QUARANTINED,
+                f"it asks for {what} on {'one node' if option.nodes == 1 else f'each of {option.nodes} nodes'}, "
+                f"and {count} {some if count == 1 else many} in quarantine",
+                asked=option.gpus * option.nodes,
+                quarantined=count,
+            )
+        return None
 
     def _nodes_for(self, options: list[Option]) -> tuple[int, int]:
         """How many nodes could hold a rank if they were empty: ready ones, and all that are here."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tawtin.core import meter
+from tawtin.core import accounts, health, meter
 from tawtin.core.keep import FoldError, fail, keep, restore
 from tawtin.core.state import State
 from tawtin.model.base import Record
@@ -29,6 +29,7 @@ from tawtin.model.events import (
     NodePut,
     NodeRemoved,
     PeerPut,
+    QuarantinePut,
     RecallWaived,
     RunEnded,
     RunFenced,
@@ -47,10 +48,10 @@ from tawtin.model.ids import run_id, workload_of
 from tawtin.model.reasons import Cause
 from tawtin.model.restored import Restored
 from tawtin.model.roaming import FilesState, Guest, GuestState
-from tawtin.model.tenant import Account, Spent, Tenant
+from tawtin.model.tenant import Tenant
 from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
 
-_NO_PAUSE_AFTER = (Cause.PREEMPTED, Cause.DRAINED)
+_NO_PAUSE_AFTER = (Cause.PREEMPTED, Cause.DRAINED, Cause.GPU_FAILED)
 
 
 def fold(state: State, entry: Entry) -> None:
@@ -95,8 +96,9 @@ def _key_put(state: State, event: KeyPut, _at_ms: int) -> None:
     _put(state, event.key)
 
 
-def _node_put(state: State, event: NodePut, _at_ms: int) -> None:
-    _put(state, event.node)
+def _puts(name: str) -> Callable[[State, Any, int], None]:
+    """Events that bring one record, which is all that they change."""
+    return lambda state, event, _at_ms: _put(state, getattr(event, name))
 
 
 def _node_removed(state: State, event: NodeRemoved, _at_ms: int) -> None:
@@ -217,7 +219,8 @@ def _check_place(state: State, run: Run, nodes: int) -> None:
         fail(f"run `{run.id}` has {len(run.slots)} slots, not one on each of {nodes} nodes")
     for slot in run.slots:
         seat = state.seats.get(slot.node)
-        why = seat.misfit(run.shape, slot) if seat is not None else "there is no such node"
+        tried = health.tried(state, run, slot.node)
+        why = seat.misfit(run.shape, slot, tried) if seat is not None else "there is no such node"
         if why:
             fail(f"run `{run.id}` cannot be on `{slot.node}`: {why}")
 
@@ -329,10 +332,6 @@ def _leftover(state: State, key: str) -> Guest:
     return guest
 
 
-def _peer_put(state: State, event: PeerPut, _at_ms: int) -> None:
-    _put(state, event.peer)
-
-
 # --- a store that was put back --------------------------------------------------------------------------------------
 
 
@@ -373,8 +372,8 @@ def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, sp
         phase = Phase.SUCCEEDED if good else Phase.FAILED
     elif event.outcome is Outcome.CANCELLED or workload.cancel:
         phase = Phase.CANCELLED
-    elif workload.guest:
-        phase = Phase.FAILED  # what comes next is for its home to say
+    elif workload.guest or workload.tries:
+        phase = Phase.FAILED  # what comes next is for its home, or for its operator, to say
     else:
         count = workload.interruptions + 1
         pause = 0
@@ -403,38 +402,8 @@ def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, sp
 
 
 def _charge(state: State, run: Run) -> None:
-    """Add a run that is over to its tenant's account of the month in which it ended."""
-    usage = run.usage
-    month = meter.month_of(run.ended_ms or 0)
-    known = state.accounts.get((run.tenant, month))
-    old = known or Account(tenant=run.tenant, month=month, version=0)
-    gpu_ms = dict(old.gpu_ms)
-    if usage.gpu_ms:
-        gpu_ms[usage.gpu_model] = gpu_ms.get(usage.gpu_model, 0) + usage.gpu_ms
-    place = run.country or state.site.country
-    spent = old.places.get(place) or Spent()
-    here = Spent(
-        runs=spent.runs + 1,
-        gpu_ms=spent.gpu_ms + usage.gpu_ms,
-        cpu_ms=spent.cpu_ms + usage.cpu_ms,
-        bytes=spent.bytes + usage.bytes_in + usage.bytes_out,
-    )
-    _put(
-        state,
-        replace(
-            old,
-            runs=old.runs + 1,
-            wall_ms=old.wall_ms + usage.wall_ms,
-            cpu_ms=old.cpu_ms + usage.cpu_ms,
-            gpu_ms=gpu_ms,
-            bytes_in=old.bytes_in + usage.bytes_in,
-            bytes_out=old.bytes_out + usage.bytes_out,
-            energy_mj=old.energy_mj + (usage.energy_mj or 0),
-            cost_minor=old.cost_minor + run.cost_minor,
-            places={**old.places, place: here},
-            version=old.version + 1,
-        ),
-    )
+    """Charge a run that is over to its tenant."""
+    _put(state, accounts.charged(state, run))
 
 
 # --- records --------------------------------------------------------------------------------------------------------
@@ -473,8 +442,9 @@ __all__ = ["FoldError", "fold", "restore"]
 _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     TenantPut: _tenant_put,
     KeyPut: _key_put,
-    NodePut: _node_put,
+    NodePut: _puts("node"),
     NodeRemoved: _node_removed,
+    QuarantinePut: _puts("quarantine"),
     SubmissionRefused: _submission_refused,
     WorkloadsSubmitted: _workloads_submitted,
     CancelAsked: _cancel_asked,
@@ -491,7 +461,7 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     GuestPut: _guest_put,
     GuestFilesDropped: _guest_files_dropped,
     GuestFilesGone: _guest_files_gone,
-    PeerPut: _peer_put,
+    PeerPut: _puts("peer"),
     StoreRestored: _store_restored,
     RecallWaived: _recall_waived,
     EpochsRaised: _epochs_raised,

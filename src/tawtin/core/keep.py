@@ -7,6 +7,7 @@ from typing import NoReturn
 from tawtin.core.state import State
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
+from tawtin.model.health import Quarantine
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
 from tawtin.model.restored import ID, Restored
@@ -66,6 +67,9 @@ def _keep_site(state: State, record: Record) -> tuple[str, str]:
         case Node():
             state.put_node(record)
             kind, name = "node", record.name
+        case Quarantine():
+            state.quarantines[record.key] = record
+            kind, name = "quarantine", record.key
         case Account():
             state.accounts[record.tenant, record.month] = record
             kind, name = "account", f"{record.tenant}/{record.month}"

@@ -15,6 +15,7 @@ INTERRUPTIONS: Final = frozenset(
         Cause.SUPERVISOR_LOST,
         Cause.HOST_RESTARTED,
         Cause.NODE_FAILED,
+        Cause.GPU_FAILED,
         Cause.ENGINE_ENDED,
         Cause.LEASE_EXPIRED,
         Cause.FENCED,

@@ -95,6 +95,12 @@ class Seat:
             self.disk -= held.disk
         self.gpus = self.mask.bit_count()
 
+    def _held(self) -> int:
+        mask = 0
+        for held in self.held.values():
+            mask |= held.mask
+        return mask
+
     def take(self, held: Held) -> None:
         """Let a run have its part."""
         self.held[held.run] = held
@@ -130,14 +136,14 @@ class Seat:
         if total.runs == 0:
             del self.yields[held.level]
 
-    def misfit(self, shape: Shape, slot: Slot) -> str:
-        """Why one rank of `shape` cannot be put into `slot` here; empty if it can."""
-        if not self.ready:
+    def misfit(self, shape: Shape, slot: Slot, tried: tuple[int, ...] | None = None) -> str:
+        """Why one rank of `shape` cannot be put into `slot` here; empty if it can. Sick GPUs may be `tried`."""
+        if not self.ready and tried is None:
             return "the node takes no new runs"
         wanted = mask_of(slot.gpus)
         if len(slot.gpus) != shape.gpus or wanted.bit_count() != shape.gpus:
             return f"the slot has {len(slot.gpus)} GPUs and the shape {shape.gpus}"
-        if wanted & ~self.mask:
+        if wanted & ~(self.mask | mask_of(tried or ()) & ~self._held()):
             return "a GPU of the slot is not free"
         if shape.gpus and shape.gpu_model not in ("", self.model):
             return f"the node has {self.model or 'no GPUs'}, not {shape.gpu_model}"

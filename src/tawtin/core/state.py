@@ -21,6 +21,7 @@ from tawtin.core.seats import LEAVING, PROTECTED, Held, Seat
 from tawtin.core.share import Holding, Totals
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
+from tawtin.model.health import Quarantine
 from tawtin.model.idempotency import Remembered
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, NodeHealth
@@ -46,13 +47,13 @@ class State:
         """An empty factory. `site` gives prices, pauses and guesses, `judge` the residency rules; both stay the same
         until a restart. Without rules there is public data alone.
         """  # noqa: D205 - one sentence after the other
-        self.site = site
-        self.judge = judge or Judge()
-        self.seq = 0
-        self.time_ms = 0
+        self.site, self.judge = site, judge or Judge()
+        self.seq = self.time_ms = 0
         self.tenants: dict[str, Tenant] = {}
         self.keys: dict[str, ApiKey] = {}
         self.nodes: dict[str, Node] = {}
+        self.quarantines: dict[str, Quarantine] = {}
+        """By key; those that are over as well."""
         self.workloads: dict[str, Workload] = {}
         self.runs: dict[str, Run] = {}
         self.run_of: dict[str, str] = {}
@@ -64,9 +65,9 @@ class State:
         """The latest `REMEMBERED_MAX`, oldest first."""
         self.peers: dict[str, Peer] = {}
         self.guests: dict[str, Guest] = {}
+        """By key; those that are not settled."""
         self.leftovers: dict[str, Guest] = {}
         """Guests that are settled and whose files are here yet."""
-        """By key; those that are not settled."""
         self.restored: Restored | None = None
         """The last time that the store was put back from a backup."""
         self.changed: dict[tuple[str, str], Record | None] = {}
@@ -140,6 +141,7 @@ class State:
             ("tenant", self.tenants),
             ("key", self.keys),
             ("node", self.nodes),
+            ("quarantine", self.quarantines),
             ("workload", self.workloads),
             ("run", self.runs),
             ("account", self.accounts),

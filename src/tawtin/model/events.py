@@ -6,6 +6,7 @@ import msgspec
 
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
+from tawtin.model.health import Quarantine
 from tawtin.model.reasons import Cause, Refusal
 from tawtin.model.resources import Node
 from tawtin.model.roaming import DroppedFiles, Guest, Peer
@@ -41,6 +42,13 @@ class NodeRemoved(_Event, tag=True, frozen=True, kw_only=True):
     """A node left the factory."""
 
     name: str
+
+
+class QuarantinePut(_Event, tag=True, frozen=True, kw_only=True):
+    """A GPU or a node was taken out of service, is being tried by a burn-in job, or came back."""
+
+    quarantine: Quarantine
+    by: str = ""
 
 
 class SubmissionRefused(_Event, tag=True, frozen=True, kw_only=True):
@@ -214,6 +222,7 @@ Event = (
     | KeyPut
     | NodePut
     | NodeRemoved
+    | QuarantinePut
     | SubmissionRefused
     | WorkloadsSubmitted
     | CancelAsked

@@ -23,6 +23,7 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
+GpuIndices = Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=63)], ...], msgspec.Meta(max_length=64)]
 Country = Annotated[str, msgspec.Meta(pattern=r"^([A-Z]{2})?$")]
 Sector = Literal["civil_registration", "education", "financial", "health", "telecom"]
 
@@ -80,6 +81,23 @@ class NodeChange(Record, frozen=True, kw_only=True):
     """A node's new health."""
 
     health: NodeHealth
+
+
+class NodeQuarantine(Record, frozen=True, kw_only=True):
+    """GPUs of a node to be taken out of service."""
+
+    gpus: GpuIndices = ()
+    """Their indices; none for the whole node."""
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class NodeReturn(Record, frozen=True, kw_only=True):
+    """GPUs of a node to be brought back into service."""
+
+    gpus: GpuIndices = ()
+    """Their indices; none for everything of the node that is out."""
+    untested: bool = False
+    """Without the burn-in job."""
 
 
 class Digests(Record, frozen=True, kw_only=True):

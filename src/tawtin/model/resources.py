@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from tawtin.model.base import Record
+from tawtin.model.health import GpuFault
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -56,7 +57,9 @@ class Node(Record, frozen=True, kw_only=True):
     gpus_declared: bool = False
     """The operator declared these GPUs for trying things out; they are not real."""
     gpus_sick: tuple[int, ...] = ()
-    """Indices that are not handed out, sorted."""
+    """Indices that are not handed out, sorted: sick, in quarantine, or in use by others of the cluster."""
+    gpu_faults: tuple[GpuFault, ...] = ()
+    """What the engine finds wrong with GPUs now, or found since it remembers. The factory keeps them in quarantine."""
     cpus_milli: Count
     memory_mib: Count
     disk_mib: Count = 0

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from tawtin.model.artifact import Artifact, Manifest
 from tawtin.model.base import Record
 from tawtin.model.events import Entry
+from tawtin.model.health import Quarantine
 from tawtin.model.introduction import Introduction
 from tawtin.model.localisation import By
 from tawtin.model.money import Rate
@@ -140,6 +141,8 @@ class NodeView(Record, frozen=True, kw_only=True):
     cpus_milli_free: int
     memory_mib_free: int
     runs: int
+    quarantines: tuple[Quarantine, ...] = ()
+    """What of it is out of service, and why."""
 
 
 class LogChunk(Record, frozen=True, kw_only=True):

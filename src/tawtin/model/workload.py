@@ -193,6 +193,8 @@ class Workload(Record, frozen=True, kw_only=True):
     """The name of the peer that it belongs to, if it is one run of a workload of another factory; see `Guest`."""
     owner: Owner | None = None
     """Whose it is, where that is no tenant of this factory."""
+    tries: str = ""
+    """The quarantine (`Quarantine.key`) that it is the burn-in job of: it runs once, there and nowhere else."""
     submitted_ms: int
     phase: Phase = Phase.QUEUED
     epoch: int = 0

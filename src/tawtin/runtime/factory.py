@@ -11,8 +11,7 @@ import logging
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from tawtin.core import health
 from tawtin.core.datasets import made_again
 from tawtin.core.decide import decide
 from tawtin.core.fold import fold
@@ -24,8 +23,6 @@ from tawtin.model.events import (
     Entry,
     Event,
     FilesCrossed,
-    NodePut,
-    NodeRemoved,
     RunEnded,
     RunMetered,
     RunPlaced,
@@ -34,12 +31,13 @@ from tawtin.model.events import (
     VerdictsLapsed,
     WorkloadsSubmitted,
 )
+from tawtin.model.health import BurnIn
 from tawtin.model.ids import run_id, workload_of
 from tawtin.model.reasons import Cause
-from tawtin.model.resources import NodeHealth
 from tawtin.model.roaming import Message
 from tawtin.model.workload import Outcome, Run, RunState, Usage
 from tawtin.ports import Batch, RunOrder
+from tawtin.runtime.nodes import Nodes
 from tawtin.runtime.rows import rows_of
 
 if TYPE_CHECKING:
@@ -89,7 +87,9 @@ class Step(Record, frozen=True, kw_only=True):
 class Factory:
     """State, what is staged, and the rules of what follows from what."""
 
-    def __init__(self, site: Site, state: State, clock: Clock, *, meter_ms: int = 60_000) -> None:
+    def __init__(
+        self, site: Site, state: State, clock: Clock, *, meter_ms: int = 60_000, burn_in: BurnIn | None = None
+    ) -> None:
         """Drive `state` by `clock`; running usage is recorded every `meter_ms`."""
         self.site = site
         self.state = state
@@ -100,6 +100,7 @@ class Factory:
         """Something happened that the next pass of `decide` may answer to."""
         self.roaming: Roaming | None = None
         """What speaks with peers, if this factory has any."""
+        self.nodes = Nodes(self, burn_in or BurnIn())
         self._metered_ms: dict[str, int] = {}
         self._anchor = (state.time_ms, clock.monotonic_ms())
         """A recorded time and what the monotonic clock showed then; where a clock that stepped back is made up for."""
@@ -329,6 +330,8 @@ class Factory:
     def report(self, report: Report) -> None:
         """Take in what an engine says of a run; the same report twice changes nothing."""
         run = self.state.runs.get(report.run)
+        for node in report.nodes:
+            self.nodes.hear(node)
         if run is None:
             self._report_unknown(report)
             return
@@ -338,6 +341,10 @@ class Factory:
             self._meter(run, report)
             return
         outcome, cause = report.outcome or Outcome.INTERRUPTED, report.cause or Cause.SUPERVISOR_LOST
+        sick_ms = health.fault_ms(self.state, run) if outcome is not Outcome.FINISHED else None
+        usage = report.usage
+        if sick_ms is not None:
+            usage = health.charged(usage, run, report.ended_ms, sick_ms)
         ended = RunEnded(
             run=run.id,
             outcome=outcome,
@@ -346,12 +353,12 @@ class Factory:
             message=report.message,
             started_ms=report.started_ms,
             ended_ms=report.ended_ms,
-            usage=report.usage,
+            usage=usage,
             outputs=report.outputs,
         )
         kept = self.kept(run, report.outputs)
         guest = self.roaming.ended(run, ended) if self.roaming is not None else ()
-        self.stage(ended, *kept, *guest)
+        self.stage(ended, *kept, *guest, *self.nodes.after(run, ended))
 
     def kept(self, run: Run, outputs: Iterable[Kept]) -> list[ArtifactKept]:
         """A run's outputs as artifacts of its tenant; those of a peer are here too, unless they may not be."""
@@ -392,17 +399,8 @@ class Factory:
             self.stage(RunMetered(run=run.id, usage=report.usage))
 
     def see_nodes(self, nodes: Iterable[Node]) -> None:
-        """Take in which nodes there are now, of all engines. A node that an operator drains stays drained."""
-        seen = {node.name: node for node in nodes}
-        for name, reported in seen.items():
-            known = self.state.nodes.get(name)
-            drained = known is not None and known.health is NodeHealth.DRAINING
-            keep = drained and reported.health in {NodeHealth.READY, NodeHealth.SICK}
-            node = msgspec.structs.replace(reported, health=NodeHealth.DRAINING) if keep else reported
-            if known != node:
-                self.stage(NodePut(node=node))
-        for name in [name for name in self.state.nodes if name not in seen]:
-            self.stage(NodeRemoved(name=name))
+        """Take in which nodes there are now, of all engines."""
+        self.nodes.see(nodes)
 
 
 def subject_of(event: Event) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tawtin.core.residency import Judge
     from tawtin.core.state import State
+    from tawtin.model.health import BurnIn
     from tawtin.model.idempotency import Remembered
     from tawtin.model.site import Site
     from tawtin.ports import Batch, Clock, Engine, Entropy, Journal, Report
@@ -93,8 +94,10 @@ class Live:
         judge: Judge | None = None,
         neighbours: Neighbours | None = None,
         hindsight: Hindsight | None = None,
+        burn_in: BurnIn | None = None,
     ) -> None:
         """Wire the parts; nothing happens before `start`."""
+        self.burn_in = burn_in
         self.hindsight = hindsight
         self.site = site
         self.judge = judge
@@ -167,7 +170,9 @@ class Live:
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
         state = await loop.run_in_executor(self._commit_thread, load, self.journal, self.site, self.judge)
-        self.factory = Factory(self.site, state, self.clock, meter_ms=self.settings.meter_ms)
+        self.factory = Factory(
+            self.site, state, self.clock, meter_ms=self.settings.meter_ms, burn_in=self.burn_in
+        )
         if self.neighbours is not None:
             first = await loop.run_in_executor(self._commit_thread, self.journal.events, 0, 1)
             self.neighbours.attach(self.factory, incarnation_of(first))

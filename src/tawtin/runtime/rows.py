@@ -10,6 +10,7 @@ from tawtin.core.fold import fold, restore
 from tawtin.core.state import State
 from tawtin.model.artifact import Artifact
 from tawtin.model.events import decode_entry
+from tawtin.model.health import Quarantine
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
 from tawtin.model.restored import Restored
@@ -31,6 +32,7 @@ KINDS: Final[dict[str, type[Record]]] = {
     "tenant": Tenant,
     "key": ApiKey,
     "node": Node,
+    "quarantine": Quarantine,
     "account": Account,
     "artifact": Artifact,
     "idempotency": Remembered,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tawtin.core.handshake.timing import unsound
+from tawtin.core.health import gpu_name
 from tawtin.model.events import (
     ArtifactDropped,
     ArtifactKept,
@@ -33,6 +34,7 @@ from tawtin.runtime.workloads import PAGE_MAX
 
 if TYPE_CHECKING:
     from tawtin.model.events import Entry, Event
+    from tawtin.model.health import Quarantine
     from tawtin.model.resources import Node, NodeHealth
     from tawtin.model.roaming import Peer
     from tawtin.model.views import Rates
@@ -277,6 +279,7 @@ class Service(Shelves):
                     cpus_milli_free=cpus_milli,
                     memory_mib_free=memory_mib,
                     runs=held.get(name, 0),
+                    quarantines=tuple(self._out_of(name)),
                 )
             )
         return CapacityView(nodes=tuple(nodes), isolated=self.site.isolated, notes=self.engine.notes())
@@ -294,6 +297,73 @@ class Service(Shelves):
             self.factory.stage(NodePut(node=node))
             await self.durable()
         return node
+
+    def _out_of(self, name: str) -> list[Quarantine]:
+        found = self.state.quarantines
+        return [found[key] for key in sorted(found) if found[key].node == name and found[key].out]
+
+    async def quarantines(self, actor: Actor) -> tuple[Quarantine, ...]:
+        """Every GPU and node that is out of service, or was: those that are out first."""
+        actor.need(Scope.READ)
+        await self.settle()
+        found = self.state.quarantines.values()
+        return tuple(sorted(found, key=lambda each: (not each.out, each.node, each.gpu)))
+
+    async def quarantine(
+        self, actor: Actor, name: str, gpus: tuple[int, ...], why: str
+    ) -> tuple[Quarantine, ...]:
+        """Take GPUs of a node, or the whole of it, out of service; what runs there is drained. Idempotent."""
+        actor.need(Scope.ADMIN)
+        node = self.state.nodes.get(name)
+        if node is None:
+            msg = f"no node `{name}`"
+            raise NotFound(msg)
+        absent = [index for index in gpus if index >= node.gpus]
+        if absent:
+            msg = f"node `{name}` has {node.gpus} GPUs, counted from 0, and no GPU {absent[0]}"
+            raise Invalid(msg)
+        self.check()
+        made = self.factory.nodes.take_out(node, tuple(sorted(set(gpus))), why, actor.key)
+        await (self.durable() if self.factory.staged else self.settle())
+        return tuple(made)
+
+    async def bring_back(
+        self, actor: Actor, name: str, gpus: tuple[int, ...], *, untested: bool
+    ) -> tuple[Quarantine, ...]:
+        """Bring back what is out of service: `untested` at once, else if its burn-in job passes, which starts now."""
+        actor.need(Scope.ADMIN)
+        node, out = self.state.nodes.get(name), self._out_of(name)
+        if node is None and not out:
+            msg = f"no node `{name}`"
+            raise NotFound(msg)
+        if gpus:
+            named = {gpu_name(node, index) for index in gpus} if node is not None else set[str]()
+            out = [each for each in out if each.gpu in named]
+        if not out:
+            which = (
+                f"GPU {', '.join(map(str, gpus))} of `{name}` is not" if gpus else f"nothing of `{name}` is"
+            )
+            msg = f"{which} in quarantine: `tawtin node list` shows what is"
+            raise Conflict(msg)
+        tried = [each for each in out if each.trial]
+        if tried:
+            msg = f"`{tried[0].gpu or name}` is being tried by {tried[0].trial}: wait for it, or cancel it first"
+            raise Conflict(msg)
+        nodes = self.factory.nodes
+        if not untested and not nodes.tries:
+            msg = "there is no burn-in job: set `burn_in.script` in factory.toml, or bring it back untested"
+            raise Conflict(msg)
+        self.check()
+        if untested:
+            said = [nodes.bring_back(each, actor.key) for each in out]
+        else:
+            problems = [why for each in out if (why := nodes.try_out(each, actor.key))]
+            if len(problems) == len(out):
+                msg = f"its burn-in job cannot start: {problems[0]}"
+                raise Conflict(msg)
+            said = [self.state.quarantines[each.key] for each in out]
+        await self.durable()
+        return tuple(said)
 
     async def usage(
         self, actor: Actor, *, tenant: str | None = None, month: str | None = None

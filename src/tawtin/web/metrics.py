@@ -6,6 +6,7 @@ Requests are counted in plain integers, which costs a request next to nothing; t
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -151,6 +152,15 @@ class FactoryCollector(Collector):
             memory.add_metric([name], memory_free)
             health.add_metric([name, node.health.value], 1)
         yield from (gpus, free, cpus, memory, health)
+        out = GaugeMetricFamily(
+            "tawtin_quarantines",
+            "GPUs, or whole nodes, that are out of service, by what is wrong with them.",
+            labels=["node", "kind"],
+        )
+        count = Counter((each.node, each.kind.value) for each in list(state.quarantines.values()) if each.out)
+        for (name, kind), amount in sorted(count.items()):
+            out.add_metric([name, kind], amount)
+        yield out
 
     def _localisation(self) -> Iterable[Metric]:
         shares = GaugeMetricFamily(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tawtin.model.artifact import Artifact
+from tawtin.model.health import Quarantine
 from tawtin.model.introduction import Introduction
 from tawtin.model.requests import (
     ArtifactFilter,
@@ -21,6 +22,8 @@ from tawtin.model.requests import (
     LogRange,
     Lost,
     NodeChange,
+    NodeQuarantine,
+    NodeReturn,
     TenantChange,
     TenantNew,
     UsageFilter,
@@ -105,7 +108,13 @@ ROUTES: Final[tuple[Route, ...]] = (
           answers=NewKey, status=201, errors=(404, 415, 507), example={"name": "ci", "scope": "submit"}),
     Route("/api/v1/keys/{id}", tenants.revoke_key, methods=["DELETE"], answers=KeyView, errors=(404, 507)),
     Route("/api/v1/capacity", site.capacity, answers=CapacityView),
-    Route("/api/v1/nodes/{name}/health", site.set_node_health, methods=["PUT"], scope=Scope.ADMIN,
+    Route("/api/v1/quarantines", site.list_quarantines, answers=Items[Quarantine]),
+    Route("/api/v1/nodes/{name:path}/quarantine", site.quarantine, methods=["POST"], scope=Scope.ADMIN,
+          body=NodeQuarantine, answers=Items[Quarantine], errors=(404, 415, 507),
+          example={"gpus": [3], "why": "its fan is loud"}),
+    Route("/api/v1/nodes/{name:path}/return", site.bring_back, methods=["POST"], scope=Scope.ADMIN,
+          body=NodeReturn, answers=Items[Quarantine], errors=(404, 409, 415, 507), example={"gpus": [3]}),
+    Route("/api/v1/nodes/{name:path}/health", site.set_node_health, methods=["PUT"], scope=Scope.ADMIN,
           body=NodeChange, answers=Node, errors=(404, 415, 507), example={"health": "draining"}),
     Route("/api/v1/usage", site.usage, query=UsageFilter, answers=Items[Account]),
     Route("/api/v1/localisation", site.localisation, query=LocalisationFilter, answers=Rates),

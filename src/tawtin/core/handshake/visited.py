@@ -313,7 +313,9 @@ def ended(guest: Guest, run: Run, event: RunEnded, name: str, sign: Callable[[by
         nodes=len(run.slots),
         rate=run.rate,
         outcome=outcome,
-        cause=event.cause,
+        cause=Cause.NODE_FAILED
+        if event.cause is Cause.GPU_FAILED
+        else event.cause,  # which all versions know
         exit_code=event.exit_code,
         message=event.message[:4096],
         started_ms=event.started_ms,

@@ -20,27 +20,28 @@ from typing import Any, Final
 
 import msgspec
 
-from tawtin.core.outcome import INTERRUPTIONS
 from tawtin.engines.local import (
     cgroups,
     fuse,
-    gpus,
     machine,
     orders,
-    plan,
     sandbox,
     seccomp,
     setupcache,
     verdict,
 )
 from tawtin.engines.local.checks import check, limit_notes
+from tawtin.engines.local.ending import is_slow, settle, suspects
 from tawtin.engines.local.events import Events
 from tawtin.engines.local.folders import Folders
+from tawtin.engines.local.gpus import Gpu
 from tawtin.engines.local.link import LaunchError, Link
 from tawtin.engines.local.meter import disk_bytes
 from tawtin.engines.local.plan import Ground
+from tawtin.engines.local.prepare import prepare
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.engines.local.supervisor import WAKE
+from tawtin.engines.local.ward import Ward
 from tawtin.engines.shared import durable, folders, places
 from tawtin.engines.shared.folders import PlanError, Result
 from tawtin.model.reasons import Cause
@@ -52,7 +53,6 @@ _QUICK_WORKERS: Final = 4
 _SLOW_WORKERS: Final = 4
 _REPEAT_S: Final = 10.0
 _PURGE_S: Final = 600.0
-_GPU_LOOK_S: Final = 60.0
 
 
 @dataclass(kw_only=True)
@@ -93,7 +93,7 @@ class LocalEngine:
         self._news: dict[str, Report] = {}
         self._wake: Callable[[], None] = lambda: None
         self._notes: list[str] = []
-        self._gpus: list[gpus.Gpu] = []
+        self._ward: Ward | None = None
         self._held: int | None = None
         self._closed = True
         self._purged_at = 0.0
@@ -121,7 +121,6 @@ class LocalEngine:
         self._ground = Ground(settings=settings, box=box, cgroup=groups, salt=self._salt())
         self._capacity = machine.capacity(settings)
         self._closed = False
-        self._look_at_gpus()
         self._quick = ThreadPoolExecutor(_QUICK_WORKERS, "tawtin-run")
         self._slow = ThreadPoolExecutor(_SLOW_WORKERS, "tawtin-files")
         self._link = Link(settings.root, groups, self._on_answer, self._on_lost)
@@ -137,7 +136,12 @@ class LocalEngine:
             self._folders.clear_etc()
             sandbox.copy_etc(etc)
         cgroups.sweep(groups)
-        for run in sorted(os.listdir(self._folders.part("runs"))):
+        runs = sorted(os.listdir(self._folders.part("runs")))
+        if settings.gpus_real:
+            self._ward = Ward(os.path.join(settings.root, "gpus.json"), settings.health)
+            self._ward.open(idle=not runs, on_xid=lambda: self._submit(self._quick, self._look_at_gpus))
+        self._know_nodes()
+        for run in runs:
             with self._lock:
                 self._known[run] = _Known()
             self._examine(run)
@@ -150,6 +154,8 @@ class LocalEngine:
             return
         self._closed = True
         self._events.stop()
+        if self._ward is not None:
+            self._ward.close()
         self._link.close()
         self._quick.shutdown(wait=True, cancel_futures=True)
         self._slow.shutdown(wait=True, cancel_futures=True)
@@ -180,29 +186,39 @@ class LocalEngine:
 
     def notes(self) -> tuple[str, ...]:
         """What an operator should know."""
-        return tuple(self._notes) + tuple(
-            f"GPU `{gpu.uuid}` is not handed out: {gpu.sick}" for gpu in self._gpus if gpu.sick
-        )
+        sick = (f"GPU `{gpu.uuid}`: {each.why}" for gpu in self._gpus() for each in gpu.faults)
+        amiss = (self._ward.note,) if self._ward is not None and self._ward.note else ()
+        return (*self._notes, *amiss, *sick)
 
     def nodes(self) -> tuple[Node, ...]:
         """The nodes and their health now."""
+        return self._know_nodes()
+
+    def _gpus(self) -> tuple[Gpu, ...]:
+        return self._ward.gpus if self._ward is not None else ()
+
+    def _know_nodes(self) -> tuple[Node, ...]:
         settings = self._settings
         full = machine.free_mib(settings.root) < settings.reserve_disk_mib // 2
-        found = machine.nodes(
-            settings.node or sandbox.host_name(), self._capacity, self._gpus, settings, full=full
-        )
+        name, found_gpus = settings.node or sandbox.host_name(), self._gpus()
+        found = machine.nodes(name, self._capacity, found_gpus, settings, full=full)
+        self._ground.gpu_devices.update({gpu.uuid: gpu.devices for gpu in found_gpus})
         self._ground.nodes.clear()
         self._ground.nodes.update({node.name: node for node in found})
         return found
 
     def _look_at_gpus(self) -> None:
+        """See how GPUs are, and say at once of runs that hold a sick one which nodes are concerned."""
         self._gpus_at = time.monotonic()
-        if self._settings.gpus_real:
-            self._gpus, note = gpus.find()
-            if note and note not in self._notes:
-                self._notes.append(note)
-        self._ground.gpu_devices.update({gpu.uuid: gpu.devices for gpu in self._gpus})
-        self.nodes()
+        if self._ward is None or not self._ward.look():
+            return
+        nodes, sick = self._know_nodes(), {gpu.uuid for gpu in self._gpus() if gpu.faults}
+        with self._lock:
+            open_runs = [run for run, known in self._known.items() if not known.over]
+        for run in open_runs:
+            folder = self._folders.live(run)
+            if sick & set(folders.read_note(folder, run).gpus):
+                self._say(msgspec.structs.replace(verdict.report_progress(run, folder), nodes=nodes))
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -247,37 +263,21 @@ class LocalEngine:
             return
         prepared = self._folders.prepare(run)
         try:
-            request = {"op": "launch", "prepared": prepared, "plan": self._prepare(prepared, order)}
+            request = {"op": "launch", "prepared": prepared, "plan": self._plan(prepared, order)}
             with self._lock:
                 known = self._known.get(run)
                 if known is None or known.over:
-                    self._folders.discard(prepared)
+                    self._folders.discard_prepared(prepared)
                     return
                 known.request = request
             self._link.send(request)
         except (PlanError, LaunchError, OSError) as error:
-            self._folders.discard(prepared)
+            self._folders.discard_prepared(prepared)
             self._folders.tombstone(run, Cause.START_FAILED.value, str(error))
             self._examine(run)
 
-    def _prepare(self, prepared: str, order: RunOrder) -> dict[str, Any]:
-        ground, root = self._ground, self._folders.root
-        user = plan.user_of(ground, order)
-        owner = user if os.geteuid() == 0 else None
-        self._folders.lay_out(prepared, order, {} if ground.box else plan.scripts(order, ground), owner)
-        cache = plan.setup_cache(order, ground, root=root)
-        cached = False
-        if cache is not None and os.path.isdir(setupcache.entry(cache)):
-            with setupcache.locked(cache, lambda: None) as claim:
-                cached = claim.ready and setupcache.restore(cache, os.path.join(prepared, places.FILES))
-        laid = folders.lay_inputs(
-            prepared, order, self._artifacts, owner, sandboxed=bool(ground.box), workdir=not cached
-        )
-        return dict(
-            plan.make_plan(
-                order, ground, folder=self._folders.live(order.run), root=root, laid=laid, cached=cached
-            )
-        )
+    def _plan(self, prepared: str, order: RunOrder) -> dict[str, Any]:
+        return dict(prepare(prepared, order, self._ground, self._folders, self._artifacts))
 
     def _stop(self, run: str, cause: Cause, grace_ms: int) -> None:
         if self._folders.find(run) is None and self._folders.tombstone(run, cause.value):
@@ -364,13 +364,13 @@ class LocalEngine:
                 return
             request, known.request, known.order = known.request, None, None
         if "error" in answer and request is not None:
-            self._folders.discard(request["prepared"])
+            self._folders.discard_prepared(request["prepared"])
             self._submit(self._quick, self._start_failed, run, str(answer["error"]))
         elif "pid" in answer:
             self._follow(run, int(answer["pid"]), answer["ticks"])
         else:
             if request is not None:
-                self._folders.discard(request["prepared"])
+                self._folders.discard_prepared(request["prepared"])
             self._examine(run)
 
     def _start_failed(self, run: str, message: str) -> None:
@@ -426,9 +426,8 @@ class LocalEngine:
                     return
                 known.over, known.order, known.request = True, None, None
             self._events.unfollow(run)
-            note = folders.read_note(folder, run)
-            if note.outputs and record["started_ms"] is not None and record["cause"] not in INTERRUPTIONS:
-                self._submit(self._slow, self._collect, run, folder)
+            if is_slow(record, folders.read_note(folder, run)):
+                self._submit(self._slow, self._settle, run, folder)
             else:
                 self._say(verdict.report_end(run, record, folders.read_result(folder) or Result()))
         elif durable.lock_held(os.path.join(folder, places.ORDER)):
@@ -454,13 +453,15 @@ class LocalEngine:
         else:
             self._complain(f"run `{run}` has no supervisor, and a process of it could not be ended yet")
 
-    def _collect(self, run: str, folder: str) -> None:
+    def _settle(self, run: str, folder: str) -> None:
         record = verdict.read_exit(folder)
-        if record is None:
-            return
-        result = folders.collect_outputs(folder, folders.read_note(folder, run), self._artifacts)
-        durable.remove_tree(os.path.join(folder, places.FILES))
-        self._say(verdict.report_end(run, record, result))
+        if record is not None and suspects(record, folders.read_note(folder, run)):
+            self._look_at_gpus()
+        report = settle(run, folder, self._folders, self._artifacts, self._gpus())
+        if report is not None and report.cause is Cause.GPU_FAILED:
+            report = msgspec.structs.replace(report, nodes=self._know_nodes())
+        if report is not None:
+            self._say(report)
 
     def _on_tick(self) -> None:
         """Every few seconds: look at every run that is not over, repeat what nobody took up, purge."""
@@ -477,7 +478,7 @@ class LocalEngine:
             self._examine(run)
         if self._news:
             self._wake()
-        if now - self._gpus_at > _GPU_LOOK_S and self._settings.gpus_real:
+        if self._ward is not None and (now - self._gpus_at) * 1000 >= self._settings.health.look_ms:
             self._submit(self._quick, self._look_at_gpus)
         if now - self._purged_at > _PURGE_S:
             self._purged_at = now

@@ -1,22 +1,28 @@
 """The folders of this machine's engine: those of its runs, and what it keeps beside them.
 
 <root>/caches/<tenant>/<key> results of `setup`
+<root>/checkpoints/<workload> what an interrupted run had in its folder for checkpoints, for the next one
 <root>/etc                   what runs see as /etc
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 from tawtin.engines.local import orders
 from tawtin.engines.local.logfile import read_log
 from tawtin.engines.local.orders import Exit
-from tawtin.engines.shared import durable, folders
+from tawtin.engines.shared import durable, folders, places
+from tawtin.model.ids import workload_of
 from tawtin.model.reasons import Cause
 from tawtin.model.views import LogChunk
+from tawtin.ports import RunOrder
 
 _LOG_TRIES = 3
+CHECKPOINT = "home/checkpoint"
+"""Below a run's files: where it finds what the run before it kept, and keeps what the next one is to find."""
 
 
 class Folders(folders.Folders):
@@ -24,7 +30,7 @@ class Folders(folders.Folders):
 
     def __init__(self, root: str, *, open_to_tenants: bool) -> None:
         """Make them. `open_to_tenants`: other users must be able to pass through (there is no sandbox to bind them)."""
-        super().__init__(root, open_to_tenants=open_to_tenants, more=("caches", "etc"))
+        super().__init__(root, open_to_tenants=open_to_tenants, more=("caches", "checkpoints", "etc"))
 
     def started(self) -> dict[str, bool]:
         """Every run that was started, or that never will be: run -> whether it is over."""
@@ -32,6 +38,68 @@ class Folders(folders.Folders):
         for run in os.listdir(self.part("runs")):
             found[run] = os.path.exists(os.path.join(self.live(run), orders.EXIT))
         return found
+
+    def clear_prepared(self) -> None:
+        """Take what was prepared by an earlier control plane out of any launcher's reach, then delete it."""
+        for name in os.listdir(self.part("prepared")):
+            with contextlib.suppress(OSError):
+                self._give_back(os.path.join(self.part("prepared"), name))
+        super().clear_prepared()
+
+    def lay_out(
+        self,
+        path: str,
+        order: RunOrder,
+        scripts: dict[str, str],
+        user: tuple[int, int] | None,
+        gpus: tuple[str, ...] = (),
+    ) -> None:
+        """Fill a prepared folder with everything but inputs; also with what the run before this one kept."""
+        super().lay_out(path, order, scripts, user, gpus)
+        if order.spec.checkpoint is None:
+            return
+        source = os.path.join(self.part("checkpoints"), order.workload)
+        target = os.path.join(path, places.FILES, CHECKPOINT)
+        if os.path.isdir(source) and not os.path.islink(source):
+            os.rename(source, target)
+            return
+        os.mkdir(target, 0o700)
+        if user:
+            os.chown(target, *user)
+
+    def _give_back(self, prepared: str) -> None:
+        """Keep the checkpoint of a run that was prepared and never started, for the next one."""
+        run = os.path.basename(prepared).rpartition(".")[0]
+        if not os.path.lexists(os.path.join(self.part("checkpoints"), workload_of(run))):
+            self.keep_checkpoint(prepared, run)
+
+    def discard_prepared(self, path: str) -> None:
+        """Delete a prepared folder that nothing will start from."""
+        with contextlib.suppress(OSError):
+            self._give_back(path)
+        self.discard(path)
+
+    def keep_checkpoint(self, folder: str, run: str) -> None:
+        """Keep what an interrupted run had in its folder for checkpoints, in place of what was kept before."""
+        source = os.path.join(folder, places.FILES, CHECKPOINT)
+        target = os.path.join(self.part("checkpoints"), workload_of(run))
+        if os.path.islink(source) or not os.path.isdir(source) or not os.listdir(source):
+            return
+        self.discard(target)
+        os.rename(source, target)
+
+    def drop_checkpoint(self, run: str) -> None:
+        """Delete what was kept: its workload has its answer."""
+        self.discard(os.path.join(self.part("checkpoints"), workload_of(run)))
+
+    def purge(self, *, age_ms: int, count_max: int) -> None:
+        """Delete done runs that are older than `age_ms`, the oldest beyond `count_max`, and checkpoints of that age."""
+        super().purge(age_ms=age_ms, count_max=count_max)
+        for name in os.listdir(self.part("checkpoints")):
+            path = os.path.join(self.part("checkpoints"), name)
+            with contextlib.suppress(OSError):
+                if os.lstat(path).st_mtime < time.time() - age_ms / 1000:
+                    self.discard(path)
 
     def clear_etc(self) -> None:
         """Delete what earlier control planes showed to runs as /etc, unless a run may still look at it."""

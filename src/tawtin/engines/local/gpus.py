@@ -1,4 +1,4 @@
-"""GPUs of this machine, asked of NVIDIA's management library (NVML): model, memory, MIG slices, health.
+"""GPUs of this machine, asked of NVIDIA's management library (NVML): model, memory, MIG slices, and how they are.
 
 The library is optional (extra `gpu`) and imported when asked for; where it or the driver is absent there are no GPUs,
 and a note says which of the two it was.
@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from tawtin.core.health import Sample
+from tawtin.model.base import Record
+from tawtin.model.health import GpuFault
 
 MIB: Final = 1 << 20
 _NOISE: Final = frozenset(
@@ -33,10 +37,11 @@ _NOISE: Final = frozenset(
 )
 _FORM: Final = re.compile(r"^(SXM\d?|PG\d+|\d+GB|MIG|\d+G)$")
 _TEMPERATURE_GPU: Final = 0
+_LINKS_MAX: Final = 36
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
+class Gpu(Record, frozen=True, kw_only=True):
     """One GPU, or one MIG slice of one."""
 
     uuid: str
@@ -44,68 +49,115 @@ class Gpu:
     memory_mib: int
     devices: tuple[str, ...]
     """Device files that a run needs in order to use it."""
-    sick: str = ""
-    """Why it is not handed out; empty if it is healthy."""
+    card: str = ""
+    """The UUID of the GPU that it is a slice of; its own for a whole one."""
+    faults: tuple[GpuFault, ...] = ()
+    """What is wrong with it."""
 
 
 def canonical_model(name: str) -> str:
     """The short name that specs use: `NVIDIA H100 80GB HBM3` is `H100`, `Tesla V100-SXM2-16GB` is `V100`.
 
     RTX cards keep their line and number: `NVIDIA GeForce RTX 4090` is `RTX4090`, `NVIDIA RTX 6000 Ada Generation`
-    is `RTX6000-Ada`, `NVIDIA RTX A6000` is `RTXA6000`. The two Hopper-Grace boards are `GH200` and `GB200`.
+    is `RTX6000-ADA`, `NVIDIA RTX A6000` is `RTXA6000`. The two Hopper-Grace boards are `GH200` and `GB200`.
+    In capitals, as specs are read.
     """
-    words = [word for word in re.split(r"[\s_-]+", name.strip()) if word]
-    kept = [word for word in words if word.upper() not in _NOISE and not _FORM.match(word.upper())]
+    words = [word for word in re.split(r"[\s_-]+", name.strip().upper()) if word]
+    kept = [word for word in words if word not in _NOISE and not _FORM.match(word)]
     if not kept:
         return "-".join(words) or "GPU"
-    if kept[0].upper() in {"RTX", "GTX", "TITAN"} and len(kept) > 1:
-        return "-".join([kept[0].upper() + kept[1], *kept[2:]])
+    if kept[0] in {"RTX", "GTX", "TITAN"} and len(kept) > 1:
+        return "-".join([kept[0] + kept[1], *kept[2:]])
     return "-".join(kept) if len(kept) > 1 and not re.search(r"\d", kept[0]) else kept[0]
 
 
 def mig_model(parent: str, name: str) -> str:
-    """The name of a MIG slice: `NVIDIA A100-SXM4-40GB MIG 1g.5gb` of an `A100` is `A100-MIG-1g.5gb`."""
+    """The name of a MIG slice: `NVIDIA A100-SXM4-40GB MIG 1g.5gb` of an `A100` is `A100-MIG-1G.5GB`."""
     match = re.search(r"(\d+c\.)?\d+g\.\d+gb(\+[a-z.]+)?", name)
-    return f"{parent}-MIG-{match[0] if match else 'slice'}"
+    return f"{parent}-MIG-{match[0] if match else 'slice'}".upper()
+
+
+class NoGpus(Exception):
+    """GPUs cannot be asked for; the message says why."""
+
+
+class Card:
+    """One physical GPU at one look."""
+
+    __slots__ = ("bus", "gpus", "handle", "sample", "uuid")
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        """Ask the driver. Raises its NVMLError if not even the name can be had."""
+        self.handle = handle
+        self.uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+        self.bus = _bus(nvml, handle)
+        """As the kernel's log has it: `0000:3b:00`."""
+        self.gpus = _gpus(nvml, handle, self.uuid)
+        self.sample = sample(nvml, handle)
+
+
+def binding() -> Any:
+    """NVML, initialised. Raises NoGpus."""
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        raise NoGpus("no GPUs are looked for: the NVML binding is not installed (extra `gpu`)") from None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise NoGpus(f"no GPUs are there: {error}") from error
+    return nvml
 
 
 def find() -> tuple[list[Gpu], str]:
     """All GPUs, in the order of their bus ids, and a note where something is amiss."""
     try:
-        nvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return [], "no GPUs are looked for: the NVML binding is not installed (extra `gpu`)"
+        nvml = binding()
+    except NoGpus as error:
+        return [], str(error)
     try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return [], f"no GPUs are there: {error}"
-    try:
-        return read(nvml), ""
-    except nvml.NVMLError as error:
-        return [], f"the GPUs cannot be listed: {error}"
+        return [gpu for card in cards(nvml) for gpu in card.gpus], ""
+    except NoGpus as error:
+        return [], str(error)
     finally:
         nvml.nvmlShutdown()
 
 
-def read(nvml: Any) -> list[Gpu]:
-    """All GPUs that an initialised NVML lists. Raises its NVMLError where not even listing works."""
-    found: list[Gpu] = []
-    for index in range(int(nvml.nvmlDeviceGetCount())):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        model = canonical_model(_text(nvml.nvmlDeviceGetName(handle)))
-        device = f"/dev/nvidia{nvml.nvmlDeviceGetMinorNumber(handle)}"
-        sick = _sickness(nvml, handle)
-        slices = _slices(nvml, handle, model, device, sick)
-        if slices is not None:
-            found += slices
-            continue
-        memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total) // MIB
-        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
-        found.append(Gpu(uuid=uuid, model=model, memory_mib=memory, devices=(device,), sick=sick))
+def cards(nvml: Any) -> list[Card]:
+    """All physical GPUs that answer. Raises NoGpus where not even listing works."""
+    found: list[Card] = []
+    try:
+        count = int(nvml.nvmlDeviceGetCount())
+    except nvml.NVMLError as error:
+        raise NoGpus(f"the GPUs cannot be listed: {error}") from error
+    for index in range(count):
+        try:
+            found.append(Card(nvml, nvml.nvmlDeviceGetHandleByIndex(index)))
+        except nvml.NVMLError:
+            continue  # it is lost; who knew it says so
     return found
 
 
-def _slices(nvml: Any, handle: Any, model: str, device: str, sick: str) -> list[Gpu] | None:
+def _bus(nvml: Any, handle: Any) -> str:
+    try:
+        address = _text(nvml.nvmlDeviceGetPciInfo(handle).busId).lower()
+    except nvml.NVMLError:
+        return ""
+    domain, _, rest = address.partition(":")
+    return f"{domain[-4:]}:{rest.rpartition('.')[0]}"
+
+
+def _gpus(nvml: Any, handle: Any, uuid: str) -> tuple[Gpu, ...]:
+    model = canonical_model(_text(nvml.nvmlDeviceGetName(handle)))
+    device = f"/dev/nvidia{nvml.nvmlDeviceGetMinorNumber(handle)}"
+    slices = _slices(nvml, handle, model, device, uuid)
+    if slices is not None:
+        return tuple(slices)
+    memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total) // MIB
+    return (Gpu(uuid=uuid, model=model, memory_mib=memory, devices=(device,), card=uuid),)
+
+
+def _slices(nvml: Any, handle: Any, model: str, device: str, card: str) -> list[Gpu] | None:
     """The MIG slices of a GPU; None if it is not divided."""
     try:
         current, _pending = nvml.nvmlDeviceGetMigMode(handle)
@@ -129,7 +181,7 @@ def _slices(nvml: Any, handle: Any, model: str, device: str, sick: str) -> list[
                 model=name,
                 memory_mib=memory,
                 devices=(device, *_caps(nvml, piece, device)),
-                sick=sick,
+                card=card,
             )
         )
     return found
@@ -149,39 +201,48 @@ def _caps(nvml: Any, piece: Any, device: str) -> tuple[str, ...]:
         return ()
 
 
-def _sickness(nvml: Any, handle: Any) -> str:
-    """Why a GPU should not be handed out. What the driver does not support is no sickness."""
-    checks = (_uncorrected_errors, _retired_pages, _too_hot)
-    for check in checks:
-        try:
-            why = check(nvml, handle)
-        except (nvml.NVMLError, AttributeError):
-            continue
-        if why:
-            return why
-    return ""
-
-
-def _uncorrected_errors(nvml: Any, handle: Any) -> str:
-    count = int(
-        nvml.nvmlDeviceGetTotalEccErrors(
-            handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-        )
+def sample(nvml: Any, handle: Any) -> Sample:
+    """How a GPU is. What the driver does not support is left out, and is no sickness."""
+    remapped = _asked(nvml, lambda: nvml.nvmlDeviceGetRemappedRows(handle)) or (0, 0, 0, 0)
+    return Sample(
+        ecc_uncorrected=_asked(
+            nvml,
+            lambda: int(
+                nvml.nvmlDeviceGetTotalEccErrors(
+                    handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                )
+            ),
+        ),
+        remap_pending=bool(remapped[2]),
+        remap_failed=bool(remapped[3]),
+        temperature_c=_asked(nvml, lambda: int(nvml.nvmlDeviceGetTemperature(handle, _TEMPERATURE_GPU))),
+        slowdown_c=_asked(
+            nvml,
+            lambda: int(
+                nvml.nvmlDeviceGetTemperatureThreshold(handle, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN)
+            ),
+        ),
+        slowdowns=_asked(nvml, lambda: int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))) or 0,
+        nvlinks=_links_up(nvml, handle),
     )
-    return f"{count} uncorrected memory errors since the driver started" if count else ""
 
 
-def _retired_pages(nvml: Any, handle: Any) -> str:
-    _correctable, _uncorrectable, pending, failed = nvml.nvmlDeviceGetRemappedRows(handle)
-    if failed:
-        return "its memory could not be repaired (row remapping failed)"
-    return "it must be reset so that its memory is repaired (row remapping is pending)" if pending else ""
+def _links_up(nvml: Any, handle: Any) -> int | None:
+    """How many links to other GPUs are up; None for a GPU that has none."""
+    states: list[int] = []
+    for link in range(_LINKS_MAX):
+        state = _asked(nvml, lambda link=link: int(nvml.nvmlDeviceGetNvLinkState(handle, link)))
+        if state is None:
+            break
+        states.append(state)
+    return sum(1 for state in states if state) if states else None
 
 
-def _too_hot(nvml: Any, handle: Any) -> str:
-    limit = int(nvml.nvmlDeviceGetTemperatureThreshold(handle, nvml.NVML_TEMPERATURE_THRESHOLD_SHUTDOWN))
-    now = int(nvml.nvmlDeviceGetTemperature(handle, _TEMPERATURE_GPU))
-    return f"its temperature is {now} °C, and it shuts down at {limit} °C" if limit and now >= limit else ""
+def _asked(nvml: Any, ask: Callable[[], T]) -> T | None:
+    try:
+        return ask()
+    except (nvml.NVMLError, AttributeError):
+        return None
 
 
 def _text(value: object) -> str:

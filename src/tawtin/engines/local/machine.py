@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from tawtin.engines.local.gpus import Gpu
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.model.resources import Node, NodeHealth
@@ -97,7 +99,11 @@ def nodes(
                 gpu_ids=tuple(gpu.uuid for gpu in kind.gpus),
                 gpu_memory_mib=kind.memory_mib,
                 gpus_declared=kind.declared,
-                gpus_sick=tuple(index for index, gpu in enumerate(kind.gpus) if gpu.sick),
+                gpu_faults=tuple(
+                    msgspec.structs.replace(fault, index=index)
+                    for index, gpu in enumerate(kind.gpus)
+                    for fault in gpu.faults
+                ),
                 cpus_milli=share.cpus_milli,
                 memory_mib=share.memory_mib,
                 disk_mib=share.disk_mib,

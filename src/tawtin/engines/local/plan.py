@@ -96,6 +96,8 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
     limits = _limits(order, settings)
     texts = scripts(order, ground)
     env = run_env(order, home=home, work=work, temporary=temporary, gpu_names=names)
+    if spec.checkpoint is not None:
+        env["TAWTIN_CHECKPOINT"] = f"{home}/checkpoint"
     if box:
         view = View(
             files=files,
@@ -137,9 +139,7 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         "checkpoint_grace_ms": checkpoint.grace_ms if checkpoint else 0,
         "gpus": sum(len(slot.gpus) for slot in order.slots),
         "gpu_model": _gpu_model(order, ground),
-        "gpu_ids": []
-        if order.gpus_declared
-        else [name for name in everyone if name.startswith(("GPU-", "MIG-"))],
+        "gpu_ids": [] if order.gpus_declared else list(real_gpus(order, ground)),
         "gpus_declared": order.gpus_declared,
         "bytes_in": laid.bytes_in,
         "meter_interval_ms": settings.meter_interval_ms,
@@ -147,8 +147,14 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         "log_bytes_max": settings.log_bytes_max,
         "log_bytes_per_s": settings.log_bytes_per_s,
         "cache": setup_cache(order, ground, root=root),
-        "keep_files": bool(spec.outputs),
+        "keep_files": bool(spec.outputs or spec.checkpoint),
     }
+
+
+def real_gpus(order: RunOrder, ground: Ground) -> tuple[str, ...]:
+    """The UUIDs of the GPUs of all ranks."""
+    everyone = (name for rank in range(len(order.slots)) for name in gpu_names(order, ground.nodes, rank))
+    return tuple(name for name in everyone if name.startswith(("GPU-", "MIG-")))
 
 
 def _limits(order: RunOrder, settings: LocalSettings) -> Limits:

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from tawtin.model.base import Record
+from tawtin.model.health import HealthLimits
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -41,6 +42,8 @@ class LocalSettings(Record, frozen=True, kw_only=True):
     """GPUs to offer as if they were there. Everything then shows that they are declared."""
     gpus_real: bool = True
     """Look for GPUs through NVML."""
+    health: HealthLimits = HealthLimits()
+    """From when on a GPU counts as sick."""
     cpus_milli: Natural | None = None
     """Thousandths of processors to offer; None for what the machine has, less the reserve."""
     memory_mib: Natural | None = None

@@ -41,6 +41,10 @@ class OrderNote(Record, frozen=True, kw_only=True):
     run: str
     tenant: str = ""
     outputs: tuple[Output, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the real GPUs that it holds, where the engine knows them."""
+    checkpoint: bool = False
+    """It saves itself when it is told to, or by itself."""
 
 
 class Result(Record, frozen=True, kw_only=True):
@@ -108,7 +112,12 @@ class Folders:
         return path
 
     def lay_out(
-        self, path: str, order: RunOrder, scripts: dict[str, str], user: tuple[int, int] | None
+        self,
+        path: str,
+        order: RunOrder,
+        scripts: dict[str, str],
+        user: tuple[int, int] | None,
+        gpus: tuple[str, ...] = (),
     ) -> None:
         """Fill a prepared folder with everything but inputs: the tenant's folders, `scripts`, what to remember."""
         os.chmod(path, self._passage)
@@ -133,7 +142,13 @@ class Folders:
             ) as file:
                 file.write(text)
                 os.fchmod(file.fileno(), 0o644)
-        note = OrderNote(run=order.run, tenant=order.tenant, outputs=order.spec.outputs)
+        note = OrderNote(
+            run=order.run,
+            tenant=order.tenant,
+            outputs=order.spec.outputs,
+            gpus=gpus,
+            checkpoint=order.spec.checkpoint is not None,
+        )
         with open(os.path.join(path, places.ORDER), "wb") as file:
             file.write(msgspec.json.encode(note))
 

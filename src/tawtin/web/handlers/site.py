@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import tawtin
-from tawtin.model.requests import DigitsHeard, InvitationNew, JoinNew, Lost, NodeChange
+from tawtin.model.requests import (
+    DigitsHeard,
+    InvitationNew,
+    JoinNew,
+    Lost,
+    NodeChange,
+    NodeQuarantine,
+    NodeReturn,
+)
 from tawtin.model.resources import NodeHealth
 from tawtin.model.roaming import Peer
 from tawtin.model.tenant import Scope
@@ -51,6 +59,28 @@ async def set_node_health(exchange: Exchange) -> Answer:
     return answer(
         await exchange.service.set_node_health(exchange.actor, exchange.params["name"], wanted.health)
     )
+
+
+async def list_quarantines(exchange: Exchange) -> Answer:
+    """List what is out of service, and what was."""
+    return answer(Items(items=await exchange.service.quarantines(exchange.actor)))
+
+
+async def quarantine(exchange: Exchange) -> Answer:
+    """Take GPUs of a node, or the whole of it, out of service until they are brought back; their runs are drained."""
+    exchange.no_idempotency_key()
+    wanted = await exchange.read(NodeQuarantine)
+    made = await exchange.service.quarantine(exchange.actor, exchange.params["name"], wanted.gpus, wanted.why)
+    return answer(Items(items=made))
+
+
+async def bring_back(exchange: Exchange) -> Answer:
+    """Bring back GPUs of a node: after a burn-in job, which starts now, or at once with `untested`."""
+    exchange.no_idempotency_key()
+    wanted = await exchange.read(NodeReturn)
+    name, untested = exchange.params["name"], wanted.untested
+    said = await exchange.service.bring_back(exchange.actor, name, wanted.gpus, untested=untested)
+    return answer(Items(items=said))
 
 
 async def usage(exchange: Exchange) -> Answer:
