@@ -120,11 +120,12 @@ class Watch:
             self._gone(known, now)
             return
         known.phase = job.phase
-        if known.began_ms is None:
+        had_begun = known.began_ms is not None  # before this was asked, which is older than what is read now
+        if not had_begun:
             self._see_begin(known, job.started_ms)
         if job.phase is Phase.OVER:
             self._over(known, job, now)
-        elif known.began_ms is not None and job.phase is Phase.WAITS:
+        elif had_begun and job.phase is Phase.WAITS:
             self._requeued(known, job)
         elif job.held:  # also one that was released: a controller that is killed forgets the last moments
             self._work(known, self._desk.release)
