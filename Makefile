@@ -26,11 +26,15 @@ help:
 	@sh tools/bootstrap.sh system $*
 	@touch $@
 
+.make/ray-tried: uv.lock tools/bootstrap.sh .make/python
+	@sh tools/bootstrap.sh ray
+	@touch $@
+
 demo: .make/python .make/system-demo
 	@$(PY) -m demo
 
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
-test: .make/python .make/system-test
+test: .make/python .make/system-test .make/ray-tried
 	@$(MAKE) --no-print-directory --keep-going lint docs pytest
 
 lint: ruff imports types
@@ -56,7 +60,7 @@ bench: .make/python .make/system-bench
 
 SOAK_SEEDS ?= 25000
 SOAK_NETWORK_SEEDS ?= 75000
-soak: .make/python .make/system-test
+soak: .make/python .make/system-test .make/ray-tried
 	@$(PY) -m tools.soak --seeds $(SOAK_SEEDS)
 	@$(PY) -m tools.soak --network --seeds $(SOAK_NETWORK_SEEDS)
 	@$(PY) -m pytest --timeout=0 -m soak $(PYTEST_ARGS)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.network.spaces import possible
+from tools import ray_cluster
 
 settings.register_profile(
     "tawtin",
@@ -46,6 +47,11 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "cloud_init": (lambda: _on_path("cloud-init"), "cloud-init's command (Debian package cloud-init)"),
     "kustomize": (lambda: _on_path("kubectl"), "kubectl, whose part kustomize is"),
     "debootstrap": (lambda: os.geteuid() == 0 and _on_path("debootstrap"), "root and Debian's debootstrap"),
+    "ray": (lambda: ray_cluster.missing() == "", "Ray (sh tools/bootstrap.sh ray)"),
+    "torch": (
+        lambda: Path("/usr/lib/python3/dist-packages/torch").exists(),
+        "PyTorch for /usr/bin/python3 (Debian package python3-torch)",
+    ),
     "browser": (lambda: _on_path("chromium"), "a browser (Debian package chromium)"),
     "gpu": (lambda: Path("/proc/driver/nvidia/version").exists(), "an NVIDIA GPU with its driver"),
     "namespaces": (_has_namespaces, "root, iproute2, and a kernel with network namespaces and TUN devices"),

@@ -2,6 +2,7 @@
 # Makes .venv ready from a Python >= 3.11 alone, and installs the Debian packages that a goal uses.
 #
 #   tools/bootstrap.sh python            the environment, from uv.lock
+#   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, test or bench
 #
 # Nothing outside the checkout is changed, apart from Debian packages, and these only as root with apt-get.
@@ -56,7 +57,9 @@ find_uv() {
 }
 
 # First as locked. Where only a mirror is reachable: the same versions and hashes from that mirror.
-sync() {
+sync() { # folder, what to do with the project itself, groups and options
+    folder=$1 project=$2
+    shift 2
     UV_PYTHON_DOWNLOADS=never
     export UV_PYTHON_DOWNLOADS
     # Trust what the machine trusts: many sites look into TLS with a certificate of their own.
@@ -65,17 +68,19 @@ sync() {
         UV_NATIVE_TLS=${UV_NATIVE_TLS:-true}
         export UV_SYSTEM_CERTS UV_NATIVE_TLS
     fi
-    unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
-    if "$uv" sync --frozen --all-extras --all-groups --python "$python"; then return; fi
+    unset VIRTUAL_ENV
+    UV_PROJECT_ENVIRONMENT=$folder
+    export UV_PROJECT_ENVIRONMENT
+    if "$uv" sync --frozen "$@" --python "$python"; then return; fi
     say "the locked addresses could not be used; trying the package index that this machine is set to"
     if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ] && [ -n "${PIP_INDEX_URL:-}" ]; then
         UV_DEFAULT_INDEX=$PIP_INDEX_URL
         export UV_DEFAULT_INDEX
     fi
-    [ -x .venv/bin/python ] || "$uv" venv --python "$python" .venv
-    "$uv" export --frozen --quiet --all-extras --all-groups --no-emit-project --output-file .make/requirements.txt
-    "$uv" pip install --python .venv/bin/python --require-hashes -r .make/requirements.txt
-    "$uv" pip install --python .venv/bin/python --no-deps --editable .
+    [ -x "$folder/bin/python" ] || "$uv" venv --python "$python" "$folder"
+    "$uv" export --frozen --quiet "$@" --no-emit-project --output-file .make/requirements.txt
+    "$uv" pip install --python "$folder/bin/python" --require-hashes -r .make/requirements.txt
+    [ "$project" = without ] || "$uv" pip install --python "$folder/bin/python" --no-deps --editable .
 }
 
 make_python() {
@@ -88,8 +93,22 @@ make_python() {
     say "python: $python"
     uv=$(find_uv)
     say "uv: $("$uv" --version)"
-    sync || die "the environment could not be made; the lines above say why"
+    sync .venv with --all-extras --all-groups --no-group ray || die "the environment could not be made; the lines above say why"
     say "environment ready in $(($(date +%s) - started)) s: .venv"
+}
+
+# Compiled at once: each node and each job of Ray starts Python anew.
+make_ray() {
+    python=$(pwd)/.venv/bin/python
+    [ -x "$python" ] || die "first: tools/bootstrap.sh python"
+    uv=$(find_uv)
+    UV_COMPILE_BYTECODE=1
+    export UV_COMPILE_BYTECODE
+    if (sync .make/ray without --only-group ray) >.make/ray.log 2>&1 && [ -x .make/ray/bin/ray ]; then
+        say "Ray ready: .make/ray"
+    else
+        say "Ray could not be installed, see .make/ray.log; going on without: nothing runs on Ray"
+    fi
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -130,6 +149,7 @@ make_system() {
 
 case ${1:-} in
     python) make_python ;;
+    ray) make_ray ;;
     system) make_system "${2:?which goal: demo, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | system GOAL" ;;
 esac
