@@ -14,7 +14,7 @@ from tawtin.engines import manifest
 from tawtin.engines.conformance import CASES, Bench, Case, Result, put_through
 from tawtin.engines.local.engine import LocalEngine
 from tests.engines.benches import bench_of
-from tools import engine_table
+from tools import engine_table, ray_cluster
 from tools.engine_table import LEFT_OUT, NO, YES
 from tools.slurm_cluster import cluster
 
@@ -68,6 +68,14 @@ def on_slurm(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
 
 
 @pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
+    with ray_cluster.cluster(nodes=2, cpus=16, gpus=8) as made:
+        table = {"address": made.url, "token_file": str(made.token_file), "gpus_declared": True}
+        table |= {"look_ms": 200, "ask_ms": 500}
+        yield Trial("ray", benches("ray", tmp_path_factory.mktemp("ray"), lambda _: table), 3)
+
+
+@pytest.fixture(scope="module")
 def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
     made: list[Bench] = []
 
@@ -104,6 +112,13 @@ def test_this_machine_does_what_an_engine_has_to_do(case: Case, on_this_machine:
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_slurm_does_what_an_engine_has_to_do(case: Case, on_slurm: Trial) -> None:
     on_slurm.of(case)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_ray_does_what_an_engine_has_to_do(case: Case, on_ray: Trial) -> None:
+    on_ray.of(case)
 
 
 @pytest.fixture(scope="module")

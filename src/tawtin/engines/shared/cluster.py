@@ -76,6 +76,8 @@ class Given(Record, frozen=True, kw_only=True):
     gpu_model: str = ""
     environment: dict[str, str] = {}
     """Variables beside those that every run has."""
+    leaves: tuple[str, ...] = ()
+    """Variables that are left as the cluster has them."""
     scripts: dict[str, str] = {}
     """What the job runs: files in the folder `scripts`; one of them is `job.sh`."""
 

@@ -69,7 +69,7 @@ class Desk:
         given = self._cluster.give(order, final)
         self._runs.lay_out(prepared, order, given.scripts, None)
         laid = folders.lay_inputs(prepared, order, self._parts.artifacts, None, sandboxed=False, workdir=True)
-        body = scripts.environment_file(order, final, given.environment).encode("utf-8", "surrogateescape")
+        body = scripts.environment_file(order, final, given).encode("utf-8", "surrogateescape")
         durable.write_file(os.path.join(prepared, scripts.ENVIRONMENT), body, sync=False)
         checkpoint, gpus = order.spec.checkpoint, max((len(slot.gpus) for slot in order.slots), default=0)
         note = Note(

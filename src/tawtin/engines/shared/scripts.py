@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tawtin.engines.shared import durable
+from tawtin.engines.shared.cluster import Given
 from tawtin.engines.shared.environ import PATH, run_env
 from tawtin.engines.shared.shell import exports
 from tawtin.ports import RunOrder
@@ -83,6 +84,7 @@ pen=$!
       touch "$here/@asked@"; @end_steps@; end_below $$ "$pen" $BASHPID
   done ) >/dev/null 2>&1 &
 watch=$!
+@beside@
 now | put @began@
 @addresses@
 export NODE_IPS SKYPILOT_NODE_IPS="$NODE_IPS" MASTER_ADDR="${NODE_IPS%%
@@ -176,6 +178,8 @@ class Ways:
 
     prologue: str = ":"
     """At the start of a job, before anything."""
+    beside: str = ":"
+    """Once it is settled that this job is the one that starts."""
     addresses: str
     """Sets NODE_IPS: the nodes' addresses, a line each, rank 0 first."""
     ranks: str
@@ -188,6 +192,8 @@ class Ways:
     """Ranks look for signals in the folder."""
     path: str = ""
     """Folder that PATH begins with."""
+    keeps_path: bool = False
+    """PATH is what the cluster says."""
 
 
 def scripts(order: RunOrder, ways: Ways, folder: str, log_bytes_max: int) -> dict[str, str]:
@@ -199,6 +205,7 @@ def scripts(order: RunOrder, ways: Ways, folder: str, log_bytes_max: int) -> dic
     shell = "/bin/bash -eo pipefail"
     words = {
         "prologue": ways.prologue,
+        "beside": ways.beside,
         "addresses": ways.addresses,
         "ranks": ways.ranks,
         "rank": ways.rank,
@@ -218,7 +225,7 @@ def scripts(order: RunOrder, ways: Ways, folder: str, log_bytes_max: int) -> dic
         "first": FIRST,
         "dropped": DROPPED,
         "bytes_max": str(log_bytes_max),
-        "path": shlex.quote(f"{ways.path}:{PATH}" if ways.path else PATH),
+        "path": '"$PATH"' if ways.keeps_path else shlex.quote(f"{ways.path}:{PATH}" if ways.path else PATH),
         "limit_ms": str(limit_ms),
         "limit_s": str(limit_ms // 1000),
         "bounded": f'{bound}{shell} "$here/scripts/run.sh" </dev/null',
@@ -235,6 +242,7 @@ def _filled(text: str, words: dict[str, str]) -> str:
     return _WORD.sub(lambda match: words[match[1]], text)
 
 
-def environment_file(order: RunOrder, folder: str, more: dict[str, str]) -> str:
+def environment_file(order: RunOrder, folder: str, given: Given) -> str:
     """The text of `environment`."""
-    return exports(environment(order, folder) | more) + "\n"
+    known = environment(order, folder) | given.environment
+    return exports({name: value for name, value in known.items() if name not in given.leaves}) + "\n"
