@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test lint ruff imports types docs pytest bench soak lock format clean
+.PHONY: help demo test kubernetes test-kubernetes lint ruff imports types docs pytest bench soak lock format clean
 
 PY := .venv/bin/python
 SEEDS ?= 500
@@ -10,6 +10,8 @@ PYTEST_ARGS ?=
 help:
 	@echo 'make demo    five factories in five countries: real work, a cut cable, a killed one, and nothing lost or run twice'
 	@echo 'make test    lint, types, import contracts, docs, and every test (SEEDS=$(SEEDS) simulated histories)'
+	@echo 'make kubernetes       build Kubernetes from its Go modules, for tests (needs Go; once, ten minutes on two cores)'
+	@echo 'make test-kubernetes  what is tested on Kubernetes; with KUBECONFIG=..., on a cluster of your own (docs/how-to/kubernetes.md)'
 	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
 	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS) of one factory, SOAK_NETWORK_SEEDS=$(SOAK_NETWORK_SEEDS) of several)'
 	@echo 'make lint    ruff, basedpyright, import-linter'
@@ -34,8 +36,19 @@ demo: .make/python .make/system-demo
 	@$(PY) -m demo
 
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
-test: .make/python .make/system-test .make/ray-tried
+test: .make/python .make/system-test .make/ray-tried .make/kubernetes
 	@$(MAKE) --no-print-directory --keep-going lint docs pytest
+
+# Outside of the checkout, so that it is built once for all of them; without Go, or with TAWTIN_NO_KUBERNETES=1, left out.
+.make/kubernetes: tools/kubernetes/go.mod tools/kubernetes/main.go | .make/python
+	@[ -n "$(TAWTIN_NO_KUBERNETES)" ] || $(PY) -m tools.kubernetes_build --if-possible
+	@touch $@
+
+kubernetes: .make/python
+	@$(PY) -m tools.kubernetes_build
+
+test-kubernetes: .make/python .make/system-test
+	@$(PY) -m pytest $(if $(KUBECONFIG),tests/engines/test_conformance.py -k kubernetes,-m kubernetes) $(PYTEST_ARGS)
 
 lint: ruff imports types
 

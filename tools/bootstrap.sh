@@ -129,6 +129,10 @@ look() {
         have ip || need iproute2 "cut cables are not tested in network namespaces"
         { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "nothing runs on, or is measured beside, Slurm"
         { have munged || [ -x /usr/sbin/munged ]; } || need munge "the same"
+        have etcd || need etcd-server "nothing runs on Kubernetes"
+        have containerd || need containerd "the same"
+        { have runc || [ -x /usr/sbin/runc ]; } || need runc "the same"
+        [ -x /usr/lib/cni/ptp ] || need containernetworking-plugins "the same"
     fi
 }
 
