@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.network.spaces import possible
-from tools import ray_cluster
+from tools import kubernetes_cluster, ray_cluster
 
 settings.register_profile(
     "tawtin",
@@ -39,6 +39,7 @@ def _has_namespaces() -> bool:
     return os.geteuid() == 0 and _on_path("ip") and possible()
 
 
+KUBERNETES = "" if os.environ.get("TAWTIN_KUBERNETES_SETTINGS") else kubernetes_cluster.missing()
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "sandbox": (lambda: _on_path("bwrap"), "bubblewrap (Debian package bubblewrap)"),
     "postgres": (_has_postgres, "a PostgreSQL server (Debian package postgresql)"),
@@ -52,6 +53,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: Path("/usr/lib/python3/dist-packages/torch").exists(),
         "PyTorch for /usr/bin/python3 (Debian package python3-torch)",
     ),
+    "kubernetes": (lambda: not KUBERNETES, KUBERNETES.removeprefix("needs: ")),
     "browser": (lambda: _on_path("chromium"), "a browser (Debian package chromium)"),
     "gpu": (lambda: Path("/proc/driver/nvidia/version").exists(), "an NVIDIA GPU with its driver"),
     "namespaces": (_has_namespaces, "root, iproute2, and a kernel with network namespaces and TUN devices"),

@@ -10,6 +10,25 @@ from tawtin.engines.conformance import Bench
 from tawtin.ports import EngineParts
 from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.blobs import LocalBlobs
+from tools.kubernetes_nodes import IMAGE
+
+
+def kubernetes_bench(kubeconfig: str, folder: Path, **more: Any) -> Bench:  # noqa: ANN401 - settings
+    """The engine on a Kubernetes of this machine, whose nodes see `folder`."""
+    table = {
+        "kubeconfig": kubeconfig,
+        "volume": {"hostPath": {"path": str(folder)}},
+        "volume_path": str(folder),
+        "expose": (str(folder / "shared"),),
+        "image": IMAGE,
+        "image_pull": "Never",
+        "gpus_declared": True,
+        "look_ms": 200,
+        "ask_ms": 500,
+        "nodes_ms": 500,
+        **more,
+    }
+    return bench_of("kubernetes", table, folder)
 
 
 def bench_of(use: str, table: dict[str, Any], folder: Path, folders: tuple[str, ...] = ()) -> Bench:

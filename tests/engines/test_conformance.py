@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+import tomllib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,8 @@ import pytest
 from tawtin.engines import manifest
 from tawtin.engines.conformance import CASES, Bench, Case, Result, put_through
 from tawtin.engines.local.engine import LocalEngine
-from tests.engines.benches import bench_of
-from tools import engine_table, ray_cluster
+from tests.engines.benches import bench_of, kubernetes_bench
+from tools import engine_table, kubernetes_cluster, ray_cluster
 from tools.engine_table import LEFT_OUT, NO, YES
 from tools.slurm_cluster import cluster
 
@@ -76,6 +79,36 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
 
 
 @pytest.fixture(scope="module")
+def on_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
+    theirs = os.environ.get("TAWTIN_KUBERNETES_SETTINGS")
+    if theirs:  # somebody's cluster
+        yield Trial("kubernetes", somebodys(tomllib.loads(Path(theirs).read_text("utf-8"))), 6)
+        return
+    folder = tmp_path_factory.mktemp("kubernetes")
+    with kubernetes_cluster.cluster(nodes=2, gpus=4) as made:
+
+        def make(number: int) -> Bench:
+            own = folder / f"{folder.name}-{number}"
+            own.mkdir()
+            return kubernetes_bench(made.kubeconfig, own)
+
+        yield Trial("kubernetes", make, 6)
+
+
+def somebodys(table: dict[str, Any]) -> Callable[[int], Bench]:
+    """Benches on a cluster that is there, in new folders below its `volume_path`."""
+
+    def make(number: int) -> Bench:
+        top = str(table["volume_path"])
+        own = Path(tempfile.mkdtemp(prefix=f"tawtin-case{number}-", dir=top))
+        own.chmod(0o755)
+        own_table = {"expose": (str(own / "shared"),), "gpus_declared": True, **table}
+        return bench_of("kubernetes", own_table, own)
+
+    return make
+
+
+@pytest.fixture(scope="module")
 def on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trial]:
     made: list[Bench] = []
 
@@ -119,6 +152,12 @@ def test_slurm_does_what_an_engine_has_to_do(case: Case, on_slurm: Trial) -> Non
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_ray_does_what_an_engine_has_to_do(case: Case, on_ray: Trial) -> None:
     on_ray.of(case)
+
+
+@pytest.mark.kubernetes
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_kubernetes_does_what_an_engine_has_to_do(case: Case, on_kubernetes: Trial) -> None:
+    on_kubernetes.of(case)
 
 
 @pytest.fixture(scope="module")

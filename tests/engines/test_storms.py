@@ -10,7 +10,8 @@ import pytest
 
 from tawtin.engines.conformance.storm import ROUNDS, weather
 from tawtin.engines.local.engine import LocalEngine
-from tests.engines.benches import bench_of
+from tests.engines.benches import bench_of, kubernetes_bench
+from tools import kubernetes_cluster
 from tools.slurm_cluster import cluster
 
 pytestmark = pytest.mark.timeout(400)
@@ -43,5 +44,21 @@ def test_slurm_loses_nothing_and_starts_nothing_twice(tmp_path: Path) -> None:
 
         table = {"conf": made.conf, "look_ms": 100, "ask_ms": 300, "vanished_ms": 5_000, "call_ms_max": 5_000}
         storm = weather(bench_of("slurm", table, tmp_path), 12, disturb)
+        assert storm.disturbed
+        assert len(storm.runs) > ROUNDS / 4
+
+
+@pytest.mark.kubernetes
+def test_kubernetes_loses_nothing_and_starts_nothing_twice(tmp_path: Path) -> None:
+    with kubernetes_cluster.cluster(nodes=2) as made:
+
+        def disturb(chance: random.Random) -> None:
+            """Its API server dies, and comes back."""
+            made.kill("apiserver")
+            time.sleep(chance.uniform(0, 1))
+            made.start_apiserver()
+
+        bench = kubernetes_bench(made.kubeconfig, tmp_path, vanished_ms=5_000, call_ms_max=5_000)
+        storm = weather(bench, 13, disturb)
         assert storm.disturbed
         assert len(storm.runs) > ROUNDS / 4
