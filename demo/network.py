@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ class Network:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cables = Cables()
+        self.clusters = ExitStack()
+        """What factories were attached to, ended after them."""
         self.sites = {place.name: Factory(folder / place.country.lower()) for place in PLACES}
         self.home = self.sites["Casablanca"]
         self.away = self.sites["Cape Town"]
@@ -70,6 +73,7 @@ class Network:
         for site in self.sites.values():
             site.end()
         self.cables.close()
+        self.clusters.close()
         return [pid for site in self.sites.values() for pid in site.processes()]
 
     def remove(self) -> None:
