@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test kubernetes test-kubernetes lint ruff imports types docs pytest bench soak lock format clean
+.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs engines pytest bench soak lock format clean
 
 PY := .venv/bin/python
 SEEDS ?= 500
@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 
 help:
 	@echo 'make demo    five factories in five countries: real work, a cut cable, a killed one, and nothing lost or run twice'
+	@echo 'make demo-engines  the same on a Slurm and a Ray cluster as well, which it installs'
 	@echo 'make test    lint, types, import contracts, docs, and every test (SEEDS=$(SEEDS) simulated histories)'
 	@echo 'make kubernetes       build Kubernetes from its Go modules, for tests (needs Go; once, ten minutes on two cores)'
 	@echo 'make test-kubernetes  what is tested on Kubernetes; with KUBECONFIG=..., on a cluster of your own (docs/how-to/kubernetes.md)'
@@ -35,9 +36,13 @@ help:
 demo: .make/python .make/system-demo
 	@$(PY) -m demo
 
+# The same, with what it takes to put Nairobi on Slurm and Lagos on Ray.
+demo-engines: .make/python .make/system-engines .make/ray-tried
+	@$(PY) -m demo
+
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
 test: .make/python .make/system-test .make/ray-tried .make/kubernetes
-	@$(MAKE) --no-print-directory --keep-going lint docs pytest
+	@$(MAKE) --no-print-directory --keep-going lint docs engines pytest
 
 # Outside of the checkout, so that it is built once for all of them; without Go, or with TAWTIN_NO_KUBERNETES=1, left out.
 .make/kubernetes: tools/kubernetes/go.mod tools/kubernetes/main.go | .make/python
@@ -65,8 +70,13 @@ types: .make/python
 docs: .make/python
 	@echo '== docs'; $(PY) -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
+# Two files at a time, as these wait for clusters more than they compute.
+WAITING := tests/engines tests/deploy
+engines: .make/python
+	@echo '== tests of engines and deployment'; $(PY) -m pytest -n 2 --dist loadfile $(WAITING) $(PYTEST_ARGS)
+
 pytest: .make/python
-	@echo '== tests'; $(PY) -m pytest --seeds=$(SEEDS) $(PYTEST_ARGS)
+	@echo '== all other tests'; $(PY) -m pytest --seeds=$(SEEDS) $(WAITING:%=--ignore=%) $(PYTEST_ARGS)
 
 bench: .make/python .make/system-bench
 	@$(PY) -m bench

@@ -3,7 +3,7 @@
 #
 #   tools/bootstrap.sh python            the environment, from uv.lock
 #   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
-#   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, test or bench
+#   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), test or bench
 #
 # Nothing outside the checkout is changed, apart from Debian packages, and these only as root with apt-get.
 # TAWTIN_PYTHON names another interpreter; TAWTIN_NO_APT=1 leaves the system's packages alone.
@@ -125,10 +125,13 @@ look() {
     missing= lost=
     have bwrap || need bubblewrap "runs are not sandboxed, and tenants other than the owner are refused"
     if [ "$1" != demo ]; then
-        have_postgres || need postgresql "the journal is not tested on PostgreSQL"
-        have ip || need iproute2 "cut cables are not tested in network namespaces"
         { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "nothing runs on, or is measured beside, Slurm"
         { have munged || [ -x /usr/sbin/munged ]; } || need munge "the same"
+    fi
+    if [ "$1" = test ] || [ "$1" = bench ]; then
+        have_postgres || need postgresql "the journal is not tested on PostgreSQL"
+        have ip || need iproute2 "cut cables are not tested in network namespaces"
+        [ -d /usr/lib/python3/dist-packages/torch ] || need python3-torch "no gang trains a model with PyTorch"
         have etcd || need etcd-server "nothing runs on Kubernetes"
         have containerd || need containerd "the same"
         { have runc || [ -x /usr/sbin/runc ]; } || need runc "the same"
@@ -154,6 +157,6 @@ make_system() {
 case ${1:-} in
     python) make_python ;;
     ray) make_ray ;;
-    system) make_system "${2:?which goal: demo, test or bench}" ;;
+    system) make_system "${2:?which goal: demo, engines, test or bench}" ;;
     *) die "usage: tools/bootstrap.sh python | ray | system GOAL" ;;
 esac

@@ -30,6 +30,7 @@ VENV: Final = Path(__file__).resolve().parent.parent / ".make" / "ray"
 MARK: Final = "TAWTIN_RAY_NODE"
 """The variable by which everything of a node is found, and what its jobs started as well."""
 _START_S: Final = 120
+_RESTARTS_MAX: Final = 3
 _PASSED: Final = ("HOME", "USER", "LANG", "TMPDIR")
 
 
@@ -73,6 +74,7 @@ class Cluster:
         self.token_file = self.folder / "token"
         self.token_file.touch(0o600)
         self.token_file.write_text(self.token, "ascii")
+        self._restarts = 0
         self._reaper: subprocess.Popen[bytes] | None = None
 
     @property
@@ -182,7 +184,10 @@ class Cluster:
             if is_so():
                 return
             ended = [name for name, process in self.processes.items() if process.poll() is not None]
-            if ended:
+            if ended and ended[0] != "head" and self._restarts < _RESTARTS_MAX:
+                self._restarts += 1  # a head that is slow yet has the command of a node give up
+                self.start_node(ended[0])
+            elif ended:
                 said = (self.folder / f"{ended[0]}.out").read_text("utf-8", "replace")[-2000:]
                 raise ClusterError(f"{ended[0]} ended:\n{said}")
             time.sleep(0.1)
