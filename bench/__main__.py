@@ -34,6 +34,7 @@ TITLES = {
     "journal": "The journal",
     "jobs": "Jobs from submission to their end",
     "engines": "A factory on a Slurm cluster",
+    "clusters": "A factory on Kubernetes and on Ray",
     "cli": "The command line",
     "idle": "An idle factory",
 }

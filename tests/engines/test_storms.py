@@ -11,7 +11,7 @@ import pytest
 from tawtin.engines.conformance.storm import ROUNDS, weather
 from tawtin.engines.local.engine import LocalEngine
 from tests.engines.benches import bench_of, kubernetes_bench
-from tools import kubernetes_cluster
+from tools import kubernetes_cluster, ray_cluster
 from tools.slurm_cluster import cluster
 
 pytestmark = pytest.mark.timeout(400)
@@ -60,5 +60,24 @@ def test_kubernetes_loses_nothing_and_starts_nothing_twice(tmp_path: Path) -> No
 
         bench = kubernetes_bench(made.kubeconfig, tmp_path, vanished_ms=5_000, call_ms_max=5_000)
         storm = weather(bench, 13, disturb)
+        assert storm.disturbed
+        assert len(storm.runs) > ROUNDS / 4
+
+
+@pytest.mark.ray
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_ray_loses_nothing_and_starts_nothing_twice(tmp_path: Path) -> None:
+    with ray_cluster.cluster(nodes=2, cpus=16) as made:
+
+        def disturb(chance: random.Random) -> None:
+            """A node dies with what it runs, and comes back."""
+            made.kill("ray1")
+            time.sleep(chance.uniform(0, 1))
+            made.start_node("ray1")
+            made.wait_alive()
+
+        table = {"address": made.url, "token_file": str(made.token_file), "look_ms": 200, "ask_ms": 500}
+        storm = weather(bench_of("ray", {**table, "vanished_ms": 20_000}, tmp_path), 14, disturb)
         assert storm.disturbed
         assert len(storm.runs) > ROUNDS / 4
