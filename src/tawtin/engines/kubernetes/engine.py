@@ -54,12 +54,7 @@ def make(settings: KubernetesSettings, parts: EngineParts) -> Engine:
 
 def probe(settings: KubernetesSettings, parts: EngineParts, *, deep: bool) -> Iterator[Finding]:
     """Look at the set-up, with the mend for what is wrong; `deep` also runs `true`. Raises EngineError."""
-    cluster = KubernetesCluster(settings, parts)
-    for finding in look(settings):
-        yield finding
-        if finding.state == "fault":
-            return
-    yield from shared_probe(cluster, settings, parts, deep=deep)
+    return shared_probe(look(settings), KubernetesCluster(settings, parts), settings, parts, deep=deep)
 
 
 class KubernetesCluster:

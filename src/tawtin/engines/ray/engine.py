@@ -50,11 +50,9 @@ def make(settings: RaySettings, parts: EngineParts) -> Engine:
 
 def probe(settings: RaySettings, parts: EngineParts, *, deep: bool) -> Iterator[Finding]:
     """Look at the set-up, see manifest.probe."""
-    for found in look(settings, Ray(settings)):
-        yield found
-        if found.state == "fault":
-            return
-    yield from shared.probe(RayCluster(settings, parts), settings, parts, deep=deep)
+    return shared.probe(
+        look(settings, Ray(settings)), RayCluster(settings, parts), settings, parts, deep=deep
+    )
 
 
 class RayCluster:

@@ -7,7 +7,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -27,9 +27,16 @@ _SHOWN: Final = 5
 
 
 def probe(
-    cluster: Cluster, settings: ClusterSettings, parts: EngineParts, *, deep: bool
+    first: Iterable[Finding], cluster: Cluster, settings: ClusterSettings, parts: EngineParts, *, deep: bool
 ) -> Iterator[Finding]:
-    """Look at everything that can be wrong; `deep` also runs `true`, in a folder of its own below the root."""
+    """Look at everything that can be wrong, until something is: what is special about a cluster goes `first`.
+
+    `deep` also runs `true`, in a folder of its own below the root.
+    """
+    for each in first:
+        yield each
+        if each.state == "fault":
+            return
     root = settings.root or parts.root
     found = _folder(root, own=not settings.root)
     yield found

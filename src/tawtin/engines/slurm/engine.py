@@ -35,11 +35,9 @@ def make(settings: SlurmSettings, parts: EngineParts) -> Engine:
 
 def probe(settings: SlurmSettings, parts: EngineParts, *, deep: bool) -> Iterator[Finding]:
     """Look at the set-up, see manifest.probe."""
-    for found in look(settings, Slurm(settings)):
-        yield found
-        if found.state == "fault":
-            return
-    yield from shared.probe(SlurmCluster(settings, parts), settings, parts, deep=deep)
+    return shared.probe(
+        look(settings, Slurm(settings)), SlurmCluster(settings, parts), settings, parts, deep=deep
+    )
 
 
 class SlurmCluster:
