@@ -28,6 +28,7 @@ class Processes:
 
     title = "this machine"
     isolated = False
+    requeues = False
 
     def __init__(self, settings, parts):
         self.settings, self.parts = settings, parts

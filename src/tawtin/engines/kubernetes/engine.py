@@ -62,6 +62,7 @@ class KubernetesCluster:
 
     title = "Kubernetes"
     isolated = False
+    requeues = False
 
     def __init__(self, settings: KubernetesSettings, parts: EngineParts) -> None:
         """Nothing is asked yet. Raises EngineError."""
@@ -303,8 +304,7 @@ class KubernetesCluster:
         with self._lock:
             self._waiting[found.run] = (reason, since)
         if not hopeless:
-            # no Job waits again after it ran; one that seems to has begun since this was seen, and is not to be ended
-            return msgspec.structs.replace(found, phase=Phase.RUNS, reason=reason)
+            return msgspec.structs.replace(found, reason=reason)
         self.cancel([found.id])
         return msgspec.structs.replace(found, phase=Phase.OVER, cause=Cause.START_FAILED, message=reason)
 

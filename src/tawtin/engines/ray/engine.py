@@ -60,6 +60,7 @@ class RayCluster:
 
     title = "Ray"
     isolated = False
+    requeues = False
 
     def __init__(self, settings: RaySettings, parts: EngineParts) -> None:
         """Nothing is asked yet."""

@@ -89,6 +89,8 @@ class Cluster(Protocol):
     """What operators call it, such as `Slurm`."""
     isolated: bool
     """Runs of different tenants are kept apart."""
+    requeues: bool
+    """A job may wait again after it began."""
 
     def open(self, root: str, nudge: Callable[[], None]) -> None:
         """Start; `root` has the runs. Calling `nudge` has jobs asked for at once. Raises EngineError."""

@@ -125,7 +125,7 @@ class Watch:
             self._see_begin(known, job.started_ms)
         if job.phase is Phase.OVER:
             self._over(known, job, now)
-        elif had_begun and job.phase is Phase.WAITS:
+        elif had_begun and job.phase is Phase.WAITS and self._cluster.requeues:
             self._requeued(known, job)
         elif job.held:  # also one that was released: a controller that is killed forgets the last moments
             self._work(known, self._desk.release)

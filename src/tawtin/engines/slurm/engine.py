@@ -45,6 +45,7 @@ class SlurmCluster:
 
     title = "Slurm"
     isolated = False
+    requeues = True
 
     def __init__(self, settings: SlurmSettings, parts: EngineParts) -> None:
         """Nothing is asked yet."""
