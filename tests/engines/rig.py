@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tawtin.engines.conformance.bench import fetch, keep
-from tawtin.engines.local import cgroups
+from tawtin.engines.local import cgroups, spawn
 from tawtin.engines.local.engine import LocalEngine
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.engines.shared import durable
@@ -144,8 +144,8 @@ class Rig:
         return fetch(self.artifacts, self.folder, artifact)
 
     def processes(self, run: str) -> list[int]:
-        """Everything alive that carries the run's name."""
-        mark = f"TAWTIN_RUN={run}\0".encode()
+        """Everything alive that carries the run's mark."""
+        mark = f"{spawn.mark(f'{self.settings.root}/runs/{run}')}\0".encode()
         found: list[int] = []
         for name in _names(Path("/proc")):
             if name.isdigit():

@@ -15,7 +15,7 @@ import pytest
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Shape
 from tawtin.model.workload import Mount, Outcome, Output
-from tests.engines.rig import Rig, kill, rig
+from tests.engines.rig import GO, Rig, kill, rig
 
 ROOT = Path(__file__).parents[2]
 USER = 61_234
@@ -81,6 +81,22 @@ def test_without_a_sandbox_a_killed_supervisor_leaves_no_process(bare: Rig) -> N
     report = bare.end("w-1.1")
     assert (report.outcome, report.cause) == (Outcome.INTERRUPTED, Cause.SUPERVISOR_LOST)
     assert bare.processes("w-1.1") == []
+
+
+def test_what_a_killed_supervisor_left_is_told_from_a_run_of_that_name_at_another_factory(
+    bare: Rig, open_folder: Path
+) -> None:
+    (open_folder / "other").mkdir()
+    with rig(open_folder / "other", sandbox=False, cgroup="") as other:
+        for each in (bare, other):
+            each.start("w-1.1", f"setsid sleep 300 & echo ready; {GO}")
+            each.says("w-1.1", "ready")
+        kill(bare.supervisor("w-1.1"))
+        assert bare.end("w-1.1").cause is Cause.SUPERVISOR_LOST
+        assert bare.processes("w-1.1") == []
+        assert other.processes("w-1.1") != []
+        other.go_on("w-1.1")
+        assert other.end("w-1.1").exit_code == 0
 
 
 def test_without_a_sandbox_a_mount_outside_of_the_working_folder_is_refused(bare: Rig) -> None:

@@ -376,7 +376,7 @@ class LocalEngine:
     def _start_failed(self, run: str, message: str) -> None:
         if not self._folders.tombstone(run, Cause.START_FAILED.value, message):
             folder = self._folders.live(run)  # the token was taken, and then no process could be made
-            verdict.record_loss(run, folder)
+            verdict.record_loss(folder)
         self._examine(run)
 
     def _on_lost(self) -> None:
@@ -443,7 +443,7 @@ class LocalEngine:
 
     def _lose(self, run: str, folder: str) -> None:
         try:
-            settled = verdict.record_loss(run, folder)
+            settled = verdict.record_loss(folder)
         finally:
             with self._lock:
                 if run in self._known:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import resource
 import signal
@@ -37,9 +38,23 @@ class SpawnError(Exception):
     """The sandbox could not be started; the message says why."""
 
 
-def shell_env(run: str) -> dict[str, str]:
-    """All that the first programs see: where the shell finds the rest, and by which name strays are found."""
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "BASH_ENV": f"/proc/self/fd/{ENV_FD}", "TAWTIN_RUN": run}
+def mark(folder: str) -> str:
+    """The variable, as it stands in an environment, that strays of the run in this folder carry, and no others.
+
+    Not the run's name: another factory on the machine may have a run that is called the same.
+    """
+    return f"TAWTIN_MARK={hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:32]}"
+
+
+def shell_env(plan: Plan) -> dict[str, str]:
+    """All that the first programs see: where the shell finds the rest, and the mark that strays are found by."""
+    name, _, value = mark(plan["folder"]).partition("=")
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "BASH_ENV": f"/proc/self/fd/{ENV_FD}",
+        "TAWTIN_RUN": plan["run"],
+        name: value,
+    }
 
 
 def first_script(plan: Plan) -> bytes:
@@ -127,7 +142,7 @@ def _spawn_sandbox(plan: Plan, command: list[str], passed: dict[int, int], log: 
     ]
     actions += [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
     actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in passed.items()]
-    env = shell_env(plan["run"])
+    env = shell_env(plan)
     return os.posix_spawn(
         command[0], command, env, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=()
     )
@@ -156,7 +171,7 @@ def _fork_bare(plan: Plan, command: list[str], passed: dict[int, int], log: int)
             os.setsid()
             _drop(plan["user"])
             durable.die_with_parent(parent)  # a change of user clears it
-            os.execve(command[0], command, shell_env(plan["run"]))  # noqa: S606 - no shell in between is the point
+            os.execve(command[0], command, shell_env(plan))  # noqa: S606 - no shell in between is the point
         except BaseException as error:  # noqa: BLE001 - nothing may escape into the supervisor's copy
             os.write(failed_writing, str(error).encode())
         os._exit(126)

@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 
 from tawtin.core.outcome import outcome_of
-from tawtin.engines.local import orders
+from tawtin.engines.local import orders, spawn
 from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.meter import boot_ms, descendants
 from tawtin.engines.local.orders import Exit, UsageNow
@@ -61,7 +61,7 @@ def report_progress(run: str, folder: str) -> Report:
     return Report(run=run, started_ms=now["started_ms"], usage=_usage(now["usage"]))
 
 
-def record_loss(run: str, folder: str) -> bool:
+def record_loss(folder: str) -> bool:
     """Record that a run's supervisor is gone, once nothing of the run is left; return whether that is so.
 
     False: the supervisor lives, or a process could not be killed yet. Raises OSError.
@@ -74,7 +74,7 @@ def record_loss(run: str, folder: str) -> bool:
             return True
         process = durable.read_json(os.path.join(folder, orders.STATE)) or {}
         restarted = _host_restarted(folder, process.get("boot"))
-        if not restarted and not _end_all(run, process):
+        if not restarted and not _end_all(folder, process):
             return False
         asked = durable.read_json(os.path.join(folder, orders.STOP)) or {}
         cause = Cause.HOST_RESTARTED if restarted else Cause.SUPERVISOR_LOST
@@ -110,7 +110,7 @@ def _host_restarted(folder: str, boot: object) -> bool:
     return os.stat(folder).st_mtime < started
 
 
-def _end_all(run: str, process: dict[str, object]) -> bool:
+def _end_all(folder: str, process: dict[str, object]) -> bool:
     """Kill every process that a supervisor may have left; return whether none is there any more."""
     gone = True
     for name in ("inner", "outer"):
@@ -128,13 +128,13 @@ def _end_all(run: str, process: dict[str, object]) -> bool:
         gone = group.kill(5.0) and gone
         group.remove()
     else:
-        gone = _kill_by_name(run) and gone
+        gone = _kill_marked(folder) and gone
     return gone
 
 
-def _kill_by_name(run: str) -> bool:
-    """Without a control group: kill whoever carries the run's name in its environment."""
-    mark = f"TAWTIN_RUN={run}\0".encode()
+def _kill_marked(folder: str) -> bool:
+    """Without a control group: kill whoever carries the run's mark in its environment."""
+    mark = f"{spawn.mark(folder)}\0".encode()
     gone = True
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
