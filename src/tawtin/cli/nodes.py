@@ -15,8 +15,6 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     parser.example(
         verb,
         "tawtin node list  # what is out of service, and why",
-        "tawtin node drain node7  # no new runs there; those under way are ended and tried elsewhere",
-        "tawtin node ready node7",
         "tawtin node quarantine node7 --gpu 3 --reason 'its fan is loud'",
         "tawtin node return node7 --gpu 3  # if its burn-in job passes",
     )
@@ -25,12 +23,6 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     parser.example(listed, "tawtin node list")
     listed.add_argument("--all", action="store_true", help="what came back, too")
     listed.set_defaults(call=node_list)
-    drain = parser.sub(actions, "drain", "let no new runs start on a node, and end those under way")
-    parser.example(drain, "tawtin node drain node7")
-    drain.set_defaults(call=node_drain)
-    ready = parser.sub(actions, "ready", "let runs start again on a node that was drained")
-    parser.example(ready, "tawtin node ready node7")
-    ready.set_defaults(call=node_ready)
     out = parser.sub(
         actions, "quarantine", "take GPUs of a node, or all of it, out until they are brought back"
     )
@@ -41,9 +33,8 @@ def _configure(verb: argparse.ArgumentParser) -> None:
     parser.example(back, "tawtin node return node7 --gpu 3", "tawtin node return node7 --untested")
     back.add_argument("--untested", action="store_true", help="at once, without the burn-in job")
     back.set_defaults(call=node_return)
-    for action in (drain, ready, out, back):
-        action.add_argument("name", help="of the node: tawtin capacity")
     for action in (out, back):
+        action.add_argument("name", help="of the node: tawtin capacity")
         action.add_argument(
             "--gpu",
             action="append",
@@ -84,26 +75,6 @@ def _show(found: list[Quarantine]) -> None:
 def _row(each: Quarantine) -> list[str]:
     state = "back" if not each.out else f"tried by {each.trial}" if each.trial else "out"
     return [each.node, each.gpu or "all", state, each.kind.value, output.moment(each.since_ms), each.why]
-
-
-def node_drain(arguments: argparse.Namespace) -> int:
-    """Drain a node."""
-    return _set_health(arguments, "draining")
-
-
-def node_ready(arguments: argparse.Namespace) -> int:
-    """Undo that."""
-    return _set_health(arguments, "ready")
-
-
-def _set_health(arguments: argparse.Namespace, health: str) -> int:
-    with session.connect(arguments) as client:
-        node = client.set_node_health(arguments.name, health)
-    if arguments.json:
-        output.emit(node)
-    else:
-        print(f"{node.name} is {node.health.value}")
-    return exits.OK
 
 
 def node_quarantine(arguments: argparse.Namespace) -> int:
