@@ -10,6 +10,7 @@ from tawtin.core.health import Sample
 from tawtin.engines.local import gpus, machine
 from tawtin.engines.local.machine import Capacity
 from tawtin.engines.local.settings import DeclaredGpus, LocalSettings
+from tawtin.engines.shared.gpus import canonical_model
 from tawtin.model.resources import NodeHealth
 from tawtin.spec import parse_yaml
 from tests.engines.nvml import FakeNvml, card
@@ -82,7 +83,7 @@ def test_a_slice_is_a_model_of_its_own_that_a_spec_can_ask_for() -> None:
     ],
 )
 def test_models_have_the_short_names_that_specs_use(name: str, want: str) -> None:
-    assert gpus.canonical_model(name) == want
+    assert canonical_model(name) == want
 
 
 def test_a_machine_with_several_models_is_several_nodes_that_share_its_processors() -> None:

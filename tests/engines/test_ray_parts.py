@@ -19,6 +19,7 @@ from tawtin.engines.ray.client import Machine, Ray, RayDeniedError, RayTwinError
 from tawtin.engines.ray.probe import look
 from tawtin.engines.ray.settings import RaySettings
 from tawtin.engines.shared.cluster import ClusterDownError, ClusterRefusedError, Holding
+from tawtin.engines.shared.inventory import Amount
 from tawtin.model.resources import NodeHealth
 from tools import ray_cluster
 
@@ -100,7 +101,7 @@ def test_nodes_are_shown_where_ray_does_not_say_what_is_used(head: Head, said: s
     head.says["/api/cluster_status"] = (200, said)
     head.says["/api/v0/nodes"] = nodes(node("a", "1"))
     ray = head.ray
-    assert [machine.cpus_milli for machine in ray.machines()] == [8_000]
+    assert [machine.total.cpus_milli for machine in ray.machines()] == [8_000]
     assert not ray.tells_use
 
 
@@ -112,8 +113,8 @@ def test_what_is_used_is_told_by_node(head: Head) -> None:
     )
     head.says["/api/v0/nodes"] = nodes(node("a", "1", more={"GPU": 4.0, "accelerator_type:H100": 1.0}))
     (machine,) = head.ray.machines()
-    assert (machine.cpus_taken_milli, machine.memory_taken_mib, machine.gpus_taken) == (2_500, 2, 1)
-    assert (machine.gpu_model, machine.gpus) == ("H100", 4)
+    assert machine.taken == Amount(cpus_milli=2_500, memory_mib=2, gpus=1)
+    assert (machine.gpu_model, machine.total.gpus) == ("H100", 4)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +188,9 @@ def test_a_look_at_a_set_up_names_what_is_wrong_and_its_mend(head: Head, tmp_pat
 
 def test_what_others_have_is_left_out_and_what_is_ours_is_not() -> None:
     machine = Machine(
-        name="a", id="1", address="10.0.0.1", alive=True, cpus_milli=8_000, cpus_taken_milli=5_000, memory_mib=1_000,
-        memory_taken_mib=300, gpu_model="h100", gpus=4, gpus_taken=3,
+        name="a", id="1", address="10.0.0.1", alive=True, gpu_model="h100",
+        total=Amount(cpus_milli=8_000, memory_mib=1_000, gpus=4),
+        taken=Amount(cpus_milli=5_000, memory_mib=300, gpus=3),
     )  # fmt: skip
     ours = {"a": Holding(cpus=2, memory_mib=100, gpus=1, indices=(3,))}
     (node,) = inventory.nodes([machine], ours, engine="ray", disk_mib=7, declared=True, answering=True)

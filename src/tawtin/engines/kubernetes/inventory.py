@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 from tawtin.engines.kubernetes.settings import KubernetesSettings
 from tawtin.engines.kubernetes.states import is_over
 from tawtin.engines.kubernetes.things import Object, labels_of, name_of, rows, table, text
-from tawtin.engines.local.gpus import canonical_model
+from tawtin.engines.shared import inventory
 from tawtin.engines.shared.cluster import Holding
+from tawtin.engines.shared.gpus import canonical_model
+from tawtin.engines.shared.inventory import Amount
 from tawtin.model.resources import Node, NodeHealth
 
 _PRESSURES: Final = frozenset({"MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"})
@@ -17,7 +19,6 @@ _UNITS: Final = {
     "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
     "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50,
 }  # fmt: skip
-_GPUS_MAX: Final = 64
 
 
 class Taken(NamedTuple):
@@ -48,20 +49,24 @@ def nodes(
             continue
         has = table(machine, "status", "allocatable")
         foreign = taken.get(name, Taken())
-        gpus = min(_GPUS_MAX, amount(has.get(settings.gpu_resource, "0")))
-        held = ours.get(name, Holding()).indices
-        free = [index for index in reversed(range(gpus)) if index not in held]
         sick = not answering or sickness(machine, settings.tolerate) != ""
         found.append(
-            Node(
-                name=name,
+            inventory.node(
+                name,
+                Amount(
+                    cpus_milli=amount(has.get("cpu", "0"), 1000),
+                    memory_mib=amount(has.get("memory", "0")) >> 20,
+                    gpus=amount(has.get(settings.gpu_resource, "0")),
+                ),
+                Amount(
+                    cpus_milli=foreign.cpus_milli,
+                    memory_mib=-(-foreign.memory_bytes >> 20),
+                    gpus=foreign.gpus,
+                ),
+                ours.get(name, Holding()),
                 engine=engine,
-                gpu_model=model_of(machine, settings.gpu_label) if gpus else "",
-                gpus=gpus,
-                gpus_declared=settings.gpus_declared and gpus > 0,
-                gpus_sick=tuple(sorted(free[: min(foreign.gpus, gpus)])),
-                cpus_milli=max(0, amount(has.get("cpu", "0"), 1000) - foreign.cpus_milli),
-                memory_mib=max(0, (amount(has.get("memory", "0")) - foreign.memory_bytes) >> 20),
+                gpu_model=model_of(machine, settings.gpu_label),
+                declared=settings.gpus_declared,
                 disk_mib=disk_mib,
                 health=_health(machine, sick=sick),
             )

@@ -16,6 +16,7 @@ import msgspec
 
 from tawtin.engines.ray.settings import RaySettings
 from tawtin.engines.shared.cluster import ClusterDownError, ClusterError, ClusterRefusedError
+from tawtin.engines.shared.inventory import Amount
 from tawtin.model.base import Record
 
 _SAID_MAX: Final = 300
@@ -58,13 +59,9 @@ class Machine(Record, frozen=True, kw_only=True):
     alive: bool
     said: str = ""
     """Why it is not alive."""
-    cpus_milli: int = 0
-    cpus_taken_milli: int = 0
-    memory_mib: int = 0
-    memory_taken_mib: int = 0
     gpu_model: str = ""
-    gpus: int = 0
-    gpus_taken: int = 0
+    total: Amount = Amount()
+    taken: Amount = Amount()
 
 
 class _Version(msgspec.Struct):
@@ -272,11 +269,15 @@ def _machine_of(row: _NodeRow, used: dict[str, tuple[float, float]]) -> Machine:
         address=row.node_ip,
         alive=row.state == "ALIVE",
         said=row.state_message or "",
-        cpus_milli=round(1000 * total.get("CPU", 0)),
-        cpus_taken_milli=round(1000 * taken("CPU")),
-        memory_mib=int(total.get("memory", 0)) >> 20,
-        memory_taken_mib=-(-int(taken("memory")) >> 20),
         gpu_model=models[0] if models and gpus else "",
-        gpus=gpus,
-        gpus_taken=round(taken("GPU") + 0.499) if taken("GPU") else 0,
+        total=Amount(
+            cpus_milli=round(1000 * total.get("CPU", 0)),
+            memory_mib=int(total.get("memory", 0)) >> 20,
+            gpus=gpus,
+        ),
+        taken=Amount(
+            cpus_milli=round(1000 * taken("CPU")),
+            memory_mib=-(-int(taken("memory")) >> 20),
+            gpus=round(taken("GPU") + 0.499) if taken("GPU") else 0,
+        ),
     )

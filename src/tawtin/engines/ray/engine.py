@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -157,10 +158,8 @@ class RayCluster:
 
     def submit(self, run: str, folder: str, note: Note) -> str:  # noqa: ARG002 - the request names it
         """Submit its request. A job of that name is the one that was meant. Raises ClusterError."""
-        try:
+        with suppress(RayTwinError):
             self._ray.submit(note.submit[0].encode())
-        except RayTwinError:
-            return self._head + run
         return self._head + run
 
     def release(self, ids: Iterable[str]) -> None:

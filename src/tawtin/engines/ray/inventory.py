@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tawtin.engines.ray.client import Machine
+from tawtin.engines.shared import inventory
 from tawtin.engines.shared.cluster import Holding
 from tawtin.model.resources import Node, NodeHealth
 
@@ -21,21 +22,18 @@ def nodes(
     """Those that offer processors: a head often offers none. `disk_mib` is free where runs have their folders."""
     found: list[Node] = []
     for machine in machines:
-        if not machine.cpus_milli:
+        if not machine.total.cpus_milli:
             continue
         own = ours.get(machine.name, Holding())
-        foreign = max(0, machine.gpus_taken - own.gpus)
-        free = [index for index in reversed(range(machine.gpus)) if index not in own.indices]
         found.append(
-            Node(
-                name=machine.name,
+            inventory.node(
+                machine.name,
+                machine.total,
+                inventory.others(machine.taken, own),
+                own,
                 engine=engine,
                 gpu_model=machine.gpu_model.upper(),
-                gpus=min(64, machine.gpus),
-                gpus_declared=declared and machine.gpus > 0,
-                gpus_sick=tuple(sorted(free[:foreign])),
-                cpus_milli=machine.cpus_milli - max(0, machine.cpus_taken_milli - 1000 * own.cpus),
-                memory_mib=machine.memory_mib - max(0, machine.memory_taken_mib - own.memory_mib),
+                declared=declared,
                 disk_mib=disk_mib,
                 health=NodeHealth.READY if answering and machine.alive else NodeHealth.SICK,
             )

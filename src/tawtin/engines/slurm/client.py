@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tawtin.engines.shared.cluster import ClusterDownError, ClusterRefusedError
+from tawtin.engines.shared.inventory import Amount
 from tawtin.engines.slurm.settings import SlurmSettings
 from tawtin.model.base import Record
 
@@ -46,13 +47,9 @@ class Machine(Record, frozen=True, kw_only=True):
     states: tuple[str, ...]
     """Such as IDLE, MIXED, ALLOCATED, and flags: DRAIN, NOT_RESPONDING, DOWN."""
     partitions: tuple[str, ...] = ()
-    cpus: int = 0
-    cpus_taken: int = 0
-    memory_mib: int = 0
-    memory_taken_mib: int = 0
     gpu_model: str = ""
-    gpus: int = 0
-    gpus_taken: int = 0
+    total: Amount = Amount()
+    taken: Amount = Amount()
 
 
 class Partition(Record, frozen=True, kw_only=True):
@@ -191,13 +188,17 @@ def machine_of(line: str) -> Machine:
         states=tuple(re.split(r"[+*~#!%$@^-]+", pairs.get("State", "UNKNOWN").strip("*~#!%$@^-")))
         + (("NOT_RESPONDING",) if "*" in pairs.get("State", "") else ()),
         partitions=tuple(filter(None, pairs.get("Partitions", "").split(","))),
-        cpus=_whole(pairs.get("CPUEfctv", "")) or _whole(pairs.get("CPUTot", "")),
-        cpus_taken=_whole(pairs.get("CPUAlloc", "")),
-        memory_mib=_whole(pairs.get("RealMemory", "")),
-        memory_taken_mib=_whole(pairs.get("AllocMem", "")),
         gpu_model=model,
-        gpus=gpus,
-        gpus_taken=_whole(taken.get("gres/gpu", "")),
+        total=Amount(
+            cpus_milli=1000 * (_whole(pairs.get("CPUEfctv", "")) or _whole(pairs.get("CPUTot", ""))),
+            memory_mib=_whole(pairs.get("RealMemory", "")),
+            gpus=gpus,
+        ),
+        taken=Amount(
+            cpus_milli=1000 * _whole(pairs.get("CPUAlloc", "")),
+            memory_mib=_whole(pairs.get("AllocMem", "")),
+            gpus=_whole(taken.get("gres/gpu", "")),
+        ),
     )
 
 

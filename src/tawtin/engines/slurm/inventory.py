@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tawtin.engines.shared import inventory
 from tawtin.engines.shared.cluster import Holding
 from tawtin.engines.slurm.client import Machine
 from tawtin.model.resources import Node, NodeHealth
@@ -31,22 +32,19 @@ def nodes(
     usable = frozenset(partitions)
     found: list[Node] = []
     for machine in machines:
-        if usable.isdisjoint(machine.partitions) or not machine.cpus:
+        if usable.isdisjoint(machine.partitions) or not machine.total.cpus_milli:
             continue
         own = ours.get(machine.name, Holding())
-        foreign = max(0, machine.gpus_taken - own.gpus)
-        free = [index for index in reversed(range(machine.gpus)) if index not in own.indices]
         sick = not answering or not _SICK.isdisjoint(machine.states)
         found.append(
-            Node(
-                name=machine.name,
+            inventory.node(
+                machine.name,
+                machine.total,
+                inventory.others(machine.taken, own),
+                own,
                 engine=engine,
                 gpu_model=machine.gpu_model.upper(),
-                gpus=min(64, machine.gpus),
-                gpus_declared=declared and machine.gpus > 0,
-                gpus_sick=tuple(sorted(free[:foreign])),
-                cpus_milli=1000 * (machine.cpus - max(0, machine.cpus_taken - own.cpus)),
-                memory_mib=machine.memory_mib - max(0, machine.memory_taken_mib - own.memory_mib),
+                declared=declared,
                 disk_mib=disk_mib,
                 health=NodeHealth.SICK if sick else NodeHealth.READY,
             )
