@@ -63,6 +63,14 @@ class Home:
         assert told.code == 0, told.err
         return told.json
 
+    def ran(self, *words: str) -> tuple[str, str]:
+        """`tawtin run` with these words: what the run printed, and the node of its first rank."""
+        told = self.tawtin("run", "-y", *words)
+        assert told.code == 0, told.err
+        newest = self.tawtin("ps", "--all", "--json").json["items"][0]["workload"]["id"]
+        runs = self.tawtin("show", newest, "--json").json["runs"]
+        return told.out, runs[0]["slots"][0]["node"]
+
     def pid(self) -> int:
         return int(json.loads((self.folder / "data" / "address.json").read_text())["pid"])
 

@@ -40,17 +40,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Home]:
         made.end()
 
 
-def ran(home: Home, *words: str) -> tuple[str, str]:
-    """What a run printed, and the node of its first rank."""
-    told = home.tawtin("run", "-y", *words)
-    assert told.code == 0, told.err
-    newest = home.tawtin("ps", "--all", "--json").json["items"][0]["workload"]["id"]
-    runs = home.tawtin("show", newest, "--json").json["runs"]
-    return told.out, runs[0]["slots"][0]["node"]
-
-
 def test_what_asks_for_gpus_runs_in_a_pod_and_its_log_comes_back(home: Home) -> None:
-    out, node = ran(home, "--gpus", "H100:2", "--", "sh", "-c", 'echo "gpus: $NUM_GPUS_PER_NODE as $(id -u)"')
+    out, node = home.ran("--gpus", "H100:2", "--", "sh", "-c", 'echo "gpus: $NUM_GPUS_PER_NODE as $(id -u)"')
     assert "gpus: 2 as " in out
     assert "as 0" not in out
     assert node in {"node0", "node1"}
@@ -67,6 +58,6 @@ def test_the_ranks_of_a_gang_are_pods_that_reach_each_other(home: Home, tmp_path
         "name: gang\nnum_nodes: 2\nresources: {cpus: 1, memory: 1GB, accelerators: 'H100:1'}\n"
         f"run: |\n  {script}\n"
     )
-    out, _ = ran(home, str(spec))
+    out, _ = home.ran(str(spec))
     assert "0 reached 10." in out
     assert "1 reached 10." in out

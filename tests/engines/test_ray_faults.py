@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator
@@ -25,6 +23,7 @@ from tawtin.model.workload import Outcome
 from tawtin.ports import EngineParts
 from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.blobs import LocalBlobs
+from tests.engines import planes
 from tests.engines.benches import bench_of
 from tools.ray_cluster import Cluster, cluster
 
@@ -297,53 +296,8 @@ def test_a_token_that_is_not_accepted_is_named_and_orders_wait_until_it_is_mende
         bench.until(lambda: any("it wants a token" in note for note in bench.engine.notes()), "it says so")
 
 
-CONTROL_PLANE = """
-import sys, time
-from pathlib import Path
-from tawtin.ports import EngineParts
-from tawtin.store.artifacts import BlobArtifacts
-from tawtin.store.blobs import LocalBlobs
-from tests.engines.benches import bench_of
-from tawtin.model.reasons import Cause
-address, token, folder, first = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-bench = bench_of("ray", {"address": address, "token_file": token, "look_ms": 50, "ask_ms": 200}, folder)
-bench.name = "crash"
-bench.open()
-print("up", flush=True)
-for number in range(1, first + 2):
-    run = f"wl-crash-{number}.1"
-    if not bench.engine.knows(run):
-        bench.engine.ensure(bench.order(run, f"echo started >>{bench.shared}/{run}.starts"))
-    if number == 3:
-        bench.engine.stop(run, Cause.CANCELLED, 0)
-time.sleep(60)
-"""
-
-
 def test_control_planes_that_are_killed_at_any_time_start_each_run_once(ray: Cluster, tmp_path: Path) -> None:
-    for number, pause in enumerate((0.0, 0.05, 0.3)):
-        words = [ray.url, str(ray.token_file), str(tmp_path), str(1 + 2 * number)]
-        plane = subprocess.Popen([sys.executable, "-c", CONTROL_PLANE, *words], stdout=subprocess.PIPE)
-        assert plane.stdout is not None
-        assert plane.stdout.readline() == b"up\n"
-        time.sleep(pause)
-        plane.kill()
-        plane.wait()
-        plane.stdout.close()
-    with opened(tmp_path, table(ray, look_ms=50)) as bench:
-        runs = [f"wl-crash-{number}.1" for number in range(1, 7)]
-        for run in runs:
-            if not bench.engine.knows(run):
-                bench.engine.ensure(bench.order(run, f"echo started >>{bench.shared}/{run}.starts"))
-        for run in runs:
-            report = bench.end(run)
-            path = bench.shared / f"{run}.starts"
-            starts = path.read_text("ascii").splitlines() if path.exists() else []
-            if report.outcome is Outcome.FINISHED:
-                assert starts == ["started"]
-            else:
-                assert report.outcome is Outcome.CANCELLED
-                assert len(starts) <= 1
+    planes.check("ray", table(ray, look_ms=50), tmp_path, (0.0, 0.05, 0.3), each=2)
 
 
 def test_a_node_that_fails_under_a_gang_ends_all_of_it(bench: Bench, ray: Cluster) -> None:

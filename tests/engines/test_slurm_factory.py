@@ -27,15 +27,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Home]:
         made.end()
 
 
-def ran(home: Home, *words: str) -> tuple[str, str]:
-    """What a run printed, and the node of its first rank."""
-    told = home.tawtin("run", "-y", *words)
-    assert told.code == 0, told.err
-    newest = home.tawtin("ps", "--all", "--json").json["items"][0]["workload"]["id"]
-    runs = home.tawtin("show", newest, "--json").json["runs"]
-    return told.out, runs[0]["slots"][0]["node"]
-
-
 def test_the_nodes_of_both_engines_are_shown(home: Home) -> None:
     nodes = {each["node"]["name"]: each["node"] for each in home.tawtin("capacity", "--json").json["nodes"]}
     assert {name: node.get("engine", "local") for name, node in nodes.items() if name.startswith("node")} == {
@@ -46,7 +37,7 @@ def test_the_nodes_of_both_engines_are_shown(home: Home) -> None:
 
 
 def test_what_asks_for_gpus_runs_on_the_cluster_and_its_log_comes_back(home: Home) -> None:
-    out, node = ran(home, "--gpus", "H100:2", "--", "sh", "-c", 'echo "gpus: $CUDA_VISIBLE_DEVICES"')
+    out, node = home.ran("--gpus", "H100:2", "--", "sh", "-c", 'echo "gpus: $CUDA_VISIBLE_DEVICES"')
     assert "gpus: 0,1" in out
     assert node in {"node0", "node1"}
 
@@ -57,7 +48,7 @@ def test_a_gang_of_two_nodes_runs_on_the_cluster(home: Home, tmp_path: Path) -> 
         "name: gang\nnum_nodes: 2\nresources: {cpus: 1, memory: 1GB, accelerators: 'H100:1'}\n"
         "run: echo rank $NODE_RANK of $NUM_NODES\n"
     )
-    out, _ = ran(home, str(spec))
+    out, _ = home.ran(str(spec))
     assert "rank 0 of 2" in out
     assert "rank 1 of 2" in out
 

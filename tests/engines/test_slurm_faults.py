@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -15,6 +13,7 @@ from tawtin.engines.conformance import Bench
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import NodeHealth
 from tawtin.model.workload import Outcome
+from tests.engines import planes
 from tests.engines.benches import bench_of
 from tools.slurm_cluster import Cluster, cluster
 
@@ -238,52 +237,9 @@ def test_output_without_end_is_kept_up_to_its_limit(slurm: Cluster, tmp_path: Pa
     bench.engine.close()
 
 
-CONTROL_PLANE = """
-import sys, time
-from pathlib import Path
-from tests.engines.benches import bench_of
-conf, folder, first, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-bench = bench_of("slurm", {"conf": conf, "look_ms": 50, "ask_ms": 200}, folder)
-bench.name = "crash"
-bench.open()
-print("up", flush=True)
-for number in range(1, first + count):
-    run = f"wl-crash-{number}.1"
-    if not bench.engine.knows(run):
-        bench.engine.ensure(bench.order(run, f"echo started >>{bench.shared}/{run}.starts"))
-    if number >= first and number % 5 == 0:
-        bench.engine.stop(run, __import__("tawtin.model.reasons").model.reasons.Cause.CANCELLED, 0)
-time.sleep(60)
-"""
-
-
 def test_control_planes_that_are_killed_at_any_time_start_each_run_once(
     slurm: Cluster, tmp_path: Path
 ) -> None:
     chance = random.Random(4)
-    rounds, each = 12, 5
-    for number in range(rounds):
-        words = [slurm.conf, str(tmp_path), str(1 + number * each), str(each)]
-        plane = subprocess.Popen([sys.executable, "-c", CONTROL_PLANE, *words], stdout=subprocess.PIPE)
-        assert plane.stdout is not None
-        assert plane.stdout.readline() == b"up\n"
-        time.sleep(chance.uniform(0.0, 0.8))
-        plane.kill()
-        plane.wait()
-        plane.stdout.close()
-    bench = bench_of("slurm", {"conf": slurm.conf, "look_ms": 50, "ask_ms": 200}, tmp_path)
-    bench.open()
-    runs = [f"wl-crash-{number}.1" for number in range(1, 1 + rounds * each)]
-    for run in runs:
-        if not bench.engine.knows(run):
-            bench.engine.ensure(bench.order(run, f"echo started >>{bench.shared}/{run}.starts"))
-    for run in runs:
-        report = bench.end(run)
-        path = bench.shared / f"{run}.starts"
-        starts = path.read_text("ascii").splitlines() if path.exists() else []
-        if report.outcome is Outcome.FINISHED:
-            assert starts == ["started"]
-        else:
-            assert report.outcome is Outcome.CANCELLED
-            assert len(starts) <= 1
-    bench.engine.close()
+    pauses = [chance.uniform(0.0, 0.8) for _ in range(12)]
+    planes.check("slurm", {"conf": slurm.conf, "look_ms": 50, "ask_ms": 200}, tmp_path, pauses, each=5)
