@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs engines pytest bench soak lock format clean
+.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs pytest computing waiting alone bench soak lock format clean
 
 PY := .venv/bin/python
 SEEDS ?= 500
@@ -42,7 +42,7 @@ demo-engines: .make/python .make/system-engines .make/ray-tried
 
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
 test: .make/python .make/system-test .make/ray-tried .make/kubernetes
-	@$(MAKE) --no-print-directory --keep-going lint docs engines pytest
+	@$(MAKE) --no-print-directory --keep-going lint docs computing waiting alone
 
 # Outside of the checkout, so that it is built once for all of them; without Go, or with TAWTIN_NO_KUBERNETES=1, left out.
 .make/kubernetes: tools/kubernetes/go.mod tools/kubernetes/main.go | .make/python
@@ -70,13 +70,22 @@ types: .make/python
 docs: .make/python
 	@echo '== docs'; $(PY) -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
-# Two files at a time, as these wait for clusters more than they compute.
-WAITING := tests/engines tests/deploy
-engines: .make/python
-	@echo '== tests of engines and deployment'; $(PY) -m pytest -n 2 --dist loadfile $(WAITING) $(PYTEST_ARGS)
+# Two files at a time; those that look at all processes of the machine, or promise a time, come last and have it to themselves.
+WAITING := tests/engines tests/deploy tests/network tests/cli
+ALONE := tests/faults tests/demo
+TWO := -n 2 --dist loadfile
+# with PYTEST_ARGS a group may have none that is asked for, which pytest answers with 5
+ASKED = $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])
+pytest: computing waiting alone
 
-pytest: .make/python
-	@echo '== all other tests'; $(PY) -m pytest --seeds=$(SEEDS) $(WAITING:%=--ignore=%) $(PYTEST_ARGS)
+computing: .make/python
+	@echo '== tests that compute'; $(PY) -m pytest $(TWO) --seeds=$(SEEDS) tests $(WAITING:%=--ignore=%) $(ALONE:%=--ignore=%) $(ASKED)
+
+waiting: .make/python
+	@echo '== tests that wait: for clusters, engines, peers'; $(PY) -m pytest $(TWO) $(WAITING) $(ASKED)
+
+alone: .make/python
+	@echo '== tests that have the machine to themselves'; $(PY) -m pytest $(ALONE) $(ASKED)
 
 bench: .make/python .make/system-bench
 	@$(PY) -m bench
