@@ -35,6 +35,7 @@ TITLES = {
     "jobs": "Jobs from submission to their end",
     "engines": "A factory on a Slurm cluster",
     "clusters": "A factory on Kubernetes and on Ray",
+    "affinity": "Prefix affinity of replicas",
     "cli": "The command line",
     "idle": "An idle factory",
 }

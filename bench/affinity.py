@@ -1,22 +1,20 @@
 """Prefix affinity: which share of prompt tokens ten replicas need not compute again, and how evenly they are used.
 
-The requests of Mooncake's conversation trace (an hour, prompts as hashes of blocks of 512 tokens), by time; the path of
-`conversation_trace.jsonl` is in $TAWTIN_MOONCAKE_TRACE. A replica keeps 3 million tokens, the least recently used go
-first. A request is under way while its new tokens are computed (20,000 a second) and its answer is written (30 ms a
-token): both are assumed, and tell only how many are under way at a time, some 35.
+The requests of Mooncake's conversation trace (an hour, prompts as hashes of blocks of 512 tokens), by time. A replica
+keeps 3 million tokens, the least recently used go first. A request is under way while its new tokens are computed
+(20,000 a second) and its answer is written (30 ms a token): both are assumed, and tell only how many are under way at a
+time, some 35.
 """
 
 from __future__ import annotations
 
 import heapq
-import os
 import random
 import statistics
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -29,7 +27,7 @@ BLOCK: Final = 512
 KEPT_BLOCKS: Final = 3_000_000 // BLOCK
 NEW_TOKENS_PER_S: Final = 20_000
 TOKEN_S: Final = 0.03
-TRACE: Final = "TAWTIN_MOONCAKE_TRACE"
+TRACE: Final = "mooncake/conversation_trace.jsonl"
 
 
 class Request(msgspec.Struct):
@@ -118,13 +116,11 @@ def play(
 
 def measure(*, quick: bool) -> list[common.Figure]:
     """All figures."""
-    path = os.environ.get(TRACE, "")
-    if not path:
-        return [
-            common.skipped("prefix affinity", "%", f"{TRACE} does not name Mooncake's conversation trace")
-        ]
+    path = common.data(TRACE)
+    if not path.exists():
+        return [common.skipped("prefix affinity", "%", f"{TRACE} is not in the data folder (TAWTIN_DATA)")]
     decode = msgspec.json.Decoder(Request).decode
-    trace = [decode(line) for line in Path(path).read_bytes().splitlines()]
+    trace = [decode(line) for line in path.read_bytes().splitlines()]
     ceiling, _ = play(trace, lambda _blocks, _replicas: 0, count=1, kept_max=1 << 60)
     figures: list[common.Figure] = []
     for name, policies in (

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -44,6 +46,11 @@ class Figure:
     skipped: str = ""
     """Why there is no value."""
     note: str = ""
+
+
+def data(name: str) -> Path:
+    """Where a published trace is, which is not part of this repository: below $TAWTIN_DATA, or beside the checkout."""
+    return Path(os.environ.get("TAWTIN_DATA") or Path(__file__).parents[2] / "shared" / "data", name)
 
 
 def figure(  # noqa: PLR0913 - the fields of a record, all by name
