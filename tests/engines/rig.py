@@ -163,7 +163,7 @@ class Rig:
         for run in _names(root / "runs"):
             if not (root / "runs" / run / "exit.json").exists():
                 self.engine.stop(run, Cause.CANCELLED, 0)
-        end = time.monotonic() + 20
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end and not all(
             (root / "runs" / run / "exit.json").exists() for run in _names(root / "runs")
         ):
@@ -171,7 +171,7 @@ class Rig:
         self.engine.retire_launcher()
         self.engine.close()
         groups, _ = cgroups.detect(self.settings.cgroup) if self.settings.cgroup else ({}, "")
-        end = time.monotonic() + 5
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end and any(_groups_in(parent) for parent in groups.values()):
             cgroups.sweep(groups)
             time.sleep(0.02)
