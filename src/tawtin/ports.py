@@ -346,6 +346,8 @@ class RunOrder(Record, frozen=True, kw_only=True):
     array_index: int | None = None
     array_size: int | None = None
     array_id: str = ""
+    replica: int | None = None
+    """Which replica of its service it is; its spec's `service` says more."""
     fuse_ms: int | None = None
     """When the engine ends it by itself, by `Clock.monotonic_ms` of this machine, unless `extend` comes before."""
     adopt: bool = False
@@ -358,6 +360,8 @@ class Report(Record, frozen=True, kw_only=True):
 
     run: str
     started_ms: int | None = None
+    address: str = ""
+    """Host and port at which the factory reaches a replica of a service; said with `started_ms`."""
     ended_ms: int | None = None
     """None while it is not over; all fields below but `usage` count only when it is over."""
     outcome: Outcome | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from tawtin.core.decide import Decision, decide
 from tawtin.core.fold import fold
 from tawtin.core.state import State
@@ -20,7 +22,7 @@ from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, NodeHealth, Placement, Shape
 from tawtin.model.site import Site
 from tawtin.model.tenant import Quota, Tenant
-from tawtin.model.workload import Outcome, Residency, Run, Usage, Workload, WorkloadSpec
+from tawtin.model.workload import Outcome, Residency, Run, ServiceRef, Usage, Workload, WorkloadSpec
 
 SITE = Site(
     name="casablanca", country="MA", minor_per_gpu_hour={"H100": 3600, "*": 360}, minor_per_cpu_hour=36
@@ -82,6 +84,9 @@ class Factory:
         workload = Workload(
             id=id, tenant=tenant, spec=spec, digest="d", submitted_ms=self.now_ms, queued_ms=self.now_ms
         )
+        if spec.service is not None:
+            number = len(self.state.services.get((tenant, spec.name), ())) + 1
+            workload = replace(workload, service=ServiceRef(name=spec.name, revision=1, replica=number))
         self.tell(WorkloadsSubmitted(workloads=(workload,)))
         return self.state.workloads[id]
 

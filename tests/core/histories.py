@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+from tawtin.core.outcome import of_spec
 from tawtin.model.events import CancelAsked, RunStarted
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, NodeHealth, Shape
 from tawtin.model.site import Site
 from tawtin.model.tenant import Quota, Tenant
-from tawtin.model.workload import Outcome, Residency, Usage, WorkloadSpec
+from tawtin.model.workload import Outcome, Residency, Serving, Usage, WorkloadSpec
 from tests.core.building import Factory
 
 from tawtin.model.events import NodePut, NodeRemoved, TenantPut  # isort: skip
@@ -74,9 +75,11 @@ class History(Factory):
             )
             for gpus in [draw.choice((0, 1, 1, 2, 4)) for _ in range(draw.choice((1, 1, 1, 2)))]
         )
+        service = Serving() if draw.random() < 0.2 else None
         return WorkloadSpec(
             name="job",
             run="true",
+            service=service,
             demand=Demand(nodes=draw.choice((1, 1, 1, 2, 3)), options=shapes),
             priority=draw.choice((0, 0, 0, 5, 10)),
             preemptible=draw.random() < 0.7,
@@ -121,4 +124,5 @@ class History(Factory):
                 (Outcome.INTERRUPTED, Cause.PREEMPTED, None),
             )
         )
+        outcome = of_spec(outcome, self.state.workloads[run.workload].spec)
         self.end(run.workload, outcome=outcome, cause=cause, exit_code=code, usage=usage)

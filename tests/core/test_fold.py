@@ -66,6 +66,7 @@ def indices(state: State) -> object:
         state.stopping,
         state.levels,
         state.node_names,
+        {service: sorted(replicas) for service, replicas in state.services.items()},
     )
 
 

@@ -17,10 +17,11 @@ from tawtin.core.residency import Judge
 from tawtin.core.seats import Held, Seat
 from tawtin.core.state import State
 from tawtin.model.events import CancelAsked, Event, RunEnded, RunPlaced, SubmissionRefused
+from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Placement
 from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
-from tawtin.model.workload import Phase, Run, Workload
+from tawtin.model.workload import Outcome, Phase, Run, Workload
 from tawtin.ports import Report, RunOrder
 from tawtin.runtime import factory as factories
 from tawtin.runtime.factory import Factory, Step
@@ -203,6 +204,24 @@ def test_loss_notices_a_pause_that_ends_only_with_the_next_event_where_no_event_
     failed = first_failure(driver=Quiet)
     assert failed.invariant is Invariant.LOSS
     assert f"--seed {failed.seed} --quiet" in str(failed)
+
+
+def test_loss_notices_a_replica_of_a_service_whose_end_is_taken_for_its_services(monkeypatch: Patch):
+    after_run = folding._after_run
+
+    def ending(state: State, workload: Workload, event: RunEnded, at_ms: int, spent: int) -> Workload:
+        after = after_run(state, workload, event, at_ms, spent)
+        if workload.service is None or event.cause is not Cause.COMPLETED:
+            return after
+        return msgspec.structs.replace(after, phase=Phase.FAILED, finished_ms=at_ms)
+
+    monkeypatch.setattr(folding, "_after_run", ending)
+    assert caught() is Invariant.LOSS
+
+
+def test_execution_notices_a_service_that_is_said_to_have_finished(monkeypatch: Patch):
+    monkeypatch.setattr(factories, "of_spec", _always(Outcome.CANCELLED))
+    assert caught() is Invariant.EXECUTION
 
 
 # --- 4 every millisecond is charged once -----------------------------------------------------------------------------

@@ -261,7 +261,7 @@ class _Why:
             seconds = (workload.not_before_ms - self.now_ms + 999) // 1000
             return self._say(
                 Waiting.BACKING_OFF,
-                f"its last run was interrupted; it is tried again in {seconds} s",
+                f"its last run {'ended' if workload.service else 'was interrupted'}; it is tried again in {seconds} s",
                 start_ms=workload.not_before_ms,
                 seconds=seconds,
             )

@@ -15,6 +15,8 @@ from tawtin.model.site import Site
 from tawtin.model.workload import WorkloadSpec
 
 _STEP_MS: Final = 60_000
+SERVICE_MS: Final = 30 * 86_400_000
+"""How long a replica of a service, which has no end, is taken to stay: longer than what is planned around it."""
 ANY_MODEL: Final = "*"
 NO_GPU: Final = ""
 
@@ -76,6 +78,8 @@ def pool_of(shape: Shape) -> str:
 
 def duration_ms(spec: WorkloadSpec, site: Site) -> int:
     """How long a run of `spec` is expected to last at most."""
+    if spec.service is not None:
+        return SERVICE_MS
     return spec.max_duration_ms if spec.max_duration_ms is not None else site.run_guess_ms
 
 

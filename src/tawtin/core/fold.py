@@ -230,7 +230,14 @@ def _run_started(state: State, event: RunStarted, _at_ms: int) -> None:
     if run.state is RunState.STARTED:
         return
     _change_run(
-        state, replace(run, state=RunState.STARTED, started_ms=event.started_ms, version=run.version + 1)
+        state,
+        replace(
+            run,
+            state=RunState.STARTED,
+            started_ms=event.started_ms,
+            address=event.address,
+            version=run.version + 1,
+        ),
     )
 
 
@@ -256,6 +263,8 @@ def _run_ended(state: State, event: RunEnded, at_ms: int) -> None:
     workload = state.workloads[run.workload]
     if (run.roam is None) != (event.close is None):
         fail(f"run `{run.id}` is {'no' if run.roam is None else 'a'} peer's, and its end says otherwise")
+    if workload.spec.service is not None and event.outcome is Outcome.FINISHED:
+        fail(f"run `{run.id}` is a service's, which has no answer to give")
     roam = run.roam
     if roam is not None:
         roam = replace(
@@ -375,14 +384,18 @@ def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, sp
     elif workload.guest or workload.tries:
         phase = Phase.FAILED  # what comes next is for its home, or for its operator, to say
     else:
-        count = workload.interruptions + 1
+        count = in_row = workload.interruptions + 1
+        failures = _failures(state, workload, event)
+        if workload.spec.service is not None:
+            in_row = failures
         pause = 0
         if event.cause not in _NO_PAUSE_AFTER:
-            pause = min(state.site.backoff_ms << min(count - 1, 40), state.site.backoff_ms_max)
+            pause = min(state.site.backoff_ms << min(in_row - 1, 40), state.site.backoff_ms_max)
         return replace(
             workload,
             phase=Phase.QUEUED,
             interruptions=count,
+            failures=failures,
             queued_ms=at_ms,
             not_before_ms=at_ms + pause if pause else 0,
             spent_minor=spent,
@@ -399,6 +412,13 @@ def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, sp
         outputs=event.outputs,
         version=version,
     )
+
+
+def _failures(state: State, workload: Workload, event: RunEnded) -> int:
+    """How many runs of a replica ended early in a row; one that outlasted the longest pause begins anew."""
+    if workload.spec.service is None or event.cause in _NO_PAUSE_AFTER:
+        return workload.failures
+    return 1 if event.usage.wall_ms >= state.site.backoff_ms_max else workload.failures + 1
 
 
 def _charge(state: State, run: Run) -> None:
@@ -428,6 +448,7 @@ def _change_run(state: State, run: Run) -> None:
 def _finish(state: State, workload: Workload) -> None:
     del state.workloads[workload.id]
     state.unfinished(workload.tenant, -1)
+    state.leave_service(workload)
     state.changed["workload", workload.id] = workload
 
 

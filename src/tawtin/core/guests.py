@@ -25,8 +25,8 @@ def unsound(spec: WorkloadSpec) -> str:
     wrong = _reads(spec)
     if wrong:
         return wrong
-    if spec.secrets:
-        return "secrets stay at home"
+    if spec.service is not None or spec.secrets:
+        return f"{'services' if spec.service is not None else 'secrets'} stay at home"
     if "\0" in spec.run or "\0" in spec.setup or len(spec.run) + len(spec.setup) > SCRIPT_CHARS_MAX:
         return "its script is too long, or holds a zero byte"
     if len(spec.envs) > ENVS_MAX:

@@ -47,6 +47,7 @@ def keep(state: State, record: Record) -> tuple[str, str]:
     if isinstance(record, Workload):
         state.workloads[record.id] = record
         state.unfinished(record.tenant, 1)
+        state.join_service(record)
         if record.phase is Phase.QUEUED:
             state.enqueue(record)
         return "workload", record.id

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from tawtin.model.reasons import Cause
-from tawtin.model.workload import Outcome
+from tawtin.model.workload import Outcome, WorkloadSpec
 
 INTERRUPTIONS: Final = frozenset(
     {
+        Cause.NOT_READY,
         Cause.PREEMPTED,
         Cause.DRAINED,
         Cause.RESIDENCY,
@@ -29,3 +30,10 @@ def outcome_of(cause: Cause) -> Outcome:
     if cause is Cause.CANCELLED:
         return Outcome.CANCELLED
     return Outcome.INTERRUPTED if cause in INTERRUPTIONS else Outcome.FINISHED
+
+
+def of_spec(outcome: Outcome, spec: WorkloadSpec) -> Outcome:
+    """What the end of a run is to its workload: a service has no answer to give, so that it was only interrupted."""
+    if spec.service is not None and outcome is Outcome.FINISHED:
+        return Outcome.INTERRUPTED
+    return outcome

@@ -146,8 +146,9 @@ def _considered(
 
 
 def may_roam(workload: Workload) -> bool:
-    """Whether it may leave at all: guests do not travel on, and secrets stay at home."""
-    return not (workload.guest or workload.cancel or workload.spec.secrets)
+    """Whether it may leave at all: guests do not travel on, secrets stay at home, and so do services."""
+    spec = workload.spec
+    return not (workload.guest or workload.cancel or spec.secrets or spec.service is not None)
 
 
 def places(

@@ -52,8 +52,7 @@ class State:
         self.tenants: dict[str, Tenant] = {}
         self.keys: dict[str, ApiKey] = {}
         self.nodes: dict[str, Node] = {}
-        self.quarantines: dict[str, Quarantine] = {}
-        """By key; those that are over as well."""
+        self.quarantines: dict[str, Quarantine] = {}  # by key; those that are over as well
         self.workloads: dict[str, Workload] = {}
         self.runs: dict[str, Run] = {}
         self.run_of: dict[str, str] = {}
@@ -61,6 +60,7 @@ class State:
         self.artifacts: dict[tuple[str, str], Artifact] = {}
         self.datasets: dict[str, dict[str, str]] = {}
         """By tenant: name of a dataset -> the artifact that it means."""
+        self.services: dict[tuple[str, str], dict[str, None]] = {}  # tenant and name -> workloads, none final
         self.remembered: dict[tuple[str, str], Remembered] = {}
         """The latest `REMEMBERED_MAX`, oldest first."""
         self.peers: dict[str, Peer] = {}
@@ -296,6 +296,19 @@ class State:
         if holding is None:
             holding = self.holdings[tenant] = Holding()
         holding.unfinished += sign
+
+    def join_service(self, workload: Workload) -> None:
+        """Count a workload in with the other replicas of its service, if it is one."""
+        if workload.service is not None:
+            self.services.setdefault((workload.tenant, workload.service.name), {})[workload.id] = None
+
+    def leave_service(self, workload: Workload) -> None:
+        """Count it out; a service without replicas is none."""
+        if workload.service is not None:
+            replicas = self.services[workload.tenant, workload.service.name]
+            del replicas[workload.id]
+            if not replicas:
+                del self.services[workload.tenant, workload.service.name]
 
     def remember(self, answer: Remembered) -> None:
         """Keep the answer to an idempotency key, and forget the oldest one beyond the limit."""

@@ -88,6 +88,7 @@ class RunStarted(_Event, tag=True, frozen=True, kw_only=True):
 
     run: str
     started_ms: int
+    address: str = ""
 
 
 class RunMetered(_Event, tag=True, frozen=True, kw_only=True):

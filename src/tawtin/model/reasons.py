@@ -68,6 +68,8 @@ class Refusal(StrEnum):
     """The spec reads a dataset by a name that the tenant has not given to any artifact here."""
     PRIORITY_TOO_HIGH = "PriorityTooHigh"
     """The spec asks for a priority above what the tenant's quota allows."""
+    SERVICE_EXISTS = "ServiceExists"
+    """The tenant has a service of that name; update that one, or choose another name."""
     TOO_MANY_WORKLOADS = "TooManyWorkloads"
     """The tenant has as many unfinished workloads as its quota lets it queue."""
 
@@ -89,6 +91,8 @@ class Cause(StrEnum):
     """The engine could not start it: an input or a program is missing, or was refused."""
     CANCELLED = "Cancelled"
     """Its owner, or an operator, cancelled it."""
+    NOT_READY = "NotReady"
+    """A replica of a service did not answer its readiness probe for too long. It is started again after a pause."""
     PREEMPTED = "Preempted"
     """It made place for a workload of higher priority."""
     DRAINED = "Drained"

@@ -34,6 +34,8 @@ class Site(Record, frozen=True, kw_only=True):
     """Whether runs are sandboxed. Without it only the owner's tenant may run work."""
     types: tuple[WorkloadType, ...] = (WorkloadType.JOB,)
     """The types of workload that some engine here runs."""
+    portless: tuple[str, ...] = ()
+    """Names of the engines here that cannot give a run a port; while there are any, services are not run."""
     preemption: bool = True
     backoff_ms: int = 1_000
     """Pause before a run that was interrupted, but not preempted, is tried again; doubles up to `backoff_ms_max`."""

@@ -108,6 +108,28 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 30_000
 
 
+class Probe(Record, frozen=True, kw_only=True):
+    """How a replica of a service shows that it can serve: any answer of 200 to 299 to this request."""
+
+    path: str = "/"
+    post_data: str = ""
+    """The JSON body of a POST; empty for a GET."""
+    initial_delay_ms: Annotated[int, msgspec.Meta(ge=0)] = 1_200_000
+    """How long it may take, from its start, until it is ready for the first time."""
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1)] = 15_000
+    """How long one answer may take."""
+
+
+class Serving(Record, frozen=True, kw_only=True):
+    """What a spec says of a service beyond a job."""
+
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    """How many it begins with; how many there are is what its workloads say."""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    """Where its program listens if it does not look at `PORT`; 0 where it does."""
+    probe: Probe = Probe()
+
+
 class WorkloadSpec(Record, frozen=True, kw_only=True):
     """A spec after parsing: no ranges, no unknown names, no local paths."""
 
@@ -124,6 +146,8 @@ class WorkloadSpec(Record, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     outputs: tuple[Output, ...] = ()
     demand: Demand
+    service: Serving | None = None
+    """Of type `service`, and of no other."""
     max_duration_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
     stop_grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     """Time between SIGTERM and SIGKILL."""
@@ -151,6 +175,16 @@ class ArrayRef(Record, frozen=True, kw_only=True):
     id: str
     index: int
     size: int
+
+
+class ServiceRef(Record, frozen=True, kw_only=True):
+    """Which replica of which service of its tenant a workload is."""
+
+    name: str
+    revision: int
+    """Rises by one with every update; the highest one is the newest."""
+    replica: int
+    """Counted from 1; no two live replicas of a service have the same."""
 
 
 class Phase(StrEnum):
@@ -186,6 +220,8 @@ class Workload(Record, frozen=True, kw_only=True):
     digest: str
     """SHA-256 of the canonical spec, hexadecimal."""
     array: ArrayRef | None = None
+    service: ServiceRef | None = None
+    """Of a replica of a service: each is a workload of its own, which ends only when somebody cancels it."""
     retry_of: str = ""
     submitted_by: str = ""
     """The id of the key that submitted it."""
@@ -207,6 +243,8 @@ class Workload(Record, frozen=True, kw_only=True):
     """Runs that ended without an outcome of their own, preemptions included."""
     queued_ms: int
     """Since when it waits, for the last time."""
+    failures: int = 0
+    """Of a replica: its runs in a row that ended early. The pause before the next one grows with them."""
     not_before_ms: int = 0
     """It is not placed before this time (a pause after an interruption)."""
     spent_minor: int = 0
@@ -353,6 +391,8 @@ class Run(Record, frozen=True, kw_only=True):
     placed_ms: int
     state: RunState = RunState.PLACED
     started_ms: int | None = None
+    address: str = ""
+    """Host and port at which the factory reaches a replica of a service, as its engine said."""
     stop: Cause | None = None
     """Why it is being stopped, if it is."""
     stop_asked_ms: int | None = None

@@ -15,6 +15,7 @@ from tawtin.core import health
 from tawtin.core.datasets import made_again
 from tawtin.core.decide import decide
 from tawtin.core.fold import fold
+from tawtin.core.outcome import of_spec
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
 from tawtin.model.events import (
@@ -249,6 +250,7 @@ class Factory:
             array_index=array.index if array else None,
             array_size=array.size if array else None,
             array_id=array.id if array else "",
+            replica=workload.service.replica if workload.service else None,
             fuse_ms=self.roaming.fuse_ms(run.id) if self.roaming is not None else None,
             adopt=self._is_adopted(run),
         )
@@ -336,11 +338,13 @@ class Factory:
             self._report_unknown(report)
             return
         if report.started_ms is not None and run.state is RunState.PLACED:
-            self.stage(RunStarted(run=run.id, started_ms=report.started_ms))
+            self.stage(RunStarted(run=run.id, started_ms=report.started_ms, address=report.address))
         if report.ended_ms is None:
             self._meter(run, report)
             return
-        outcome, cause = report.outcome or Outcome.INTERRUPTED, report.cause or Cause.SUPERVISOR_LOST
+        spec = self.state.workloads[run.workload].spec
+        outcome = of_spec(report.outcome or Outcome.INTERRUPTED, spec)
+        cause = report.cause or Cause.SUPERVISOR_LOST
         sick_ms = health.fault_ms(self.state, run) if outcome is not Outcome.FINISHED else None
         usage = report.usage
         if sick_ms is not None:

@@ -29,6 +29,7 @@ from tawtin.spec.fields import ENV_NAME, LABEL_NAME, SIGNALS
 from tawtin.spec.job import Job, Parsed
 from tawtin.spec.kinds import MAP_MAX
 from tawtin.spec.paths import ARTIFACT, MOUNTS_MAX, filled, inside, nested, source, target
+from tawtin.spec.service import serving, type_of
 from tawtin.spec.shapes import demand, spot
 from tawtin.spec.units import ARRAY_MAX, array_indices, duration_ms, money
 
@@ -40,7 +41,6 @@ LABELS_MAX: Final = 64
 STOP_GRACE_MS: Final = 10_000
 CHECKPOINT_GRACE_MS: Final = 30_000
 GRACE_MS_MAX: Final = 3_600_000
-_TYPES: Final = {each.value: each for each in WorkloadType}
 _ON_PARTITION: Final = {each.value: each for each in OnPartition}
 _DATA: Final = Data()
 _RESIDENCY: Final = Residency()
@@ -59,9 +59,11 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
     array_size, array = _array(job, problems)
     budget_minor, currency = _budget(job, problems)
     priority = job.resources.priority if job.priority is None else job.priority
+    asked = type_of(job, problems)
     spec = WorkloadSpec(
         name=_label("name", name if job.name is None else job.name, problems),
-        type=_word("type", job.type, _TYPES, WorkloadType.JOB, problems),
+        type=asked,
+        service=serving(job, asked, problems),
         run=_script("run", job.run, problems),
         setup=_script("setup", job.setup, problems),
         envs=envs,
@@ -76,7 +78,7 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         priority=_priority(job, priority or 0, problems),
         preemptible=_preemptible(job, problems),
         checkpoint=_checkpoint(job, problems),
-        network=bool(job.network),
+        network=bool(job.network) or asked is WorkloadType.SERVICE,
         on_partition=_word("on_partition", job.on_partition, _ON_PARTITION, OnPartition.WAIT, problems),
         data=_data(job, {path for path, _ in mounts_local} | {mount.path for mount in mounts}, problems),
         residency=_residency(job, problems),
@@ -84,9 +86,10 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         project=_label("project", job.project, problems) if job.project else "",
         labels=_labels(job, problems),
     )
-    if not job.run.strip() and job.type == "job" and "run" not in problems.marks:
+    runs = asked in {WorkloadType.JOB, WorkloadType.SERVICE}
+    if not job.run.strip() and runs and "run" not in problems.marks:
         problems.add("run", "`run` is missing; say what is to be run")
-    elif not job.run.strip() and job.type == "job":
+    elif not job.run.strip() and runs:
         problems.add("run", "`run` is empty; say what is to be run")
     if job.resources.job_recovery not in {None, "failover"}:
         problems.add(

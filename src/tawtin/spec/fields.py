@@ -24,6 +24,7 @@ from tawtin.spec.kinds import (
     Schema,
     Text,
 )
+from tawtin.spec.service import PORT, PORTS, SERVICE
 from tawtin.spec.tree import Node
 
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -48,7 +49,6 @@ REFUSED_RESOURCES: Final[dict[str, str]] = {
     "local_disk": _DISK,
     "volumes": "there are no volumes; mount artifacts with `file_mounts`, and keep results with `outputs`",
     "network_tier": "a factory has one network; remove it",
-    "ports": "a job opens no ports to the outside, and services are not run by this version; remove it",
     "autostop": "nothing is left standing when `run` ends; remove it, and limit the time with `max_duration`",
     "accelerator_args": "it configures TPUs, and a factory has GPUs; remove it",
     "priority_class": "there are no classes; say `priority` as a number from -1000 to 1000",
@@ -61,7 +61,6 @@ REFUSED_RESOURCES: Final[dict[str, str]] = {
 """Of `resources`."""
 
 REFUSED: Final[dict[str, str]] = {
-    "service": "services are not run by this version; only jobs are",
     "pool": "workers are not kept standing; submit jobs, as many as there is work, with `array`",
     "config": "it configures clouds and clusters, and a factory is neither; remove it",
     "experimental": "it configures another system; remove it",
@@ -80,7 +79,7 @@ REFUSED: Final[dict[str, str]] = {
     "image_id": "runs see the factory's own system, not an image; install what is needed in `setup`",
     "commands": "say it as `run`, one script",
     "env": "say it as `envs`, a mapping",
-    "ports": REFUSED_RESOURCES["ports"],
+    "ports": "say `port`, as a service has one",
     "accelerators": "say it inside `resources`",
     "cpus": "say it inside `resources`",
     "memory": "say it inside `resources`",
@@ -225,6 +224,7 @@ RESOURCES: Final = Fields(
             _ALTERNATIVES, "Alternatives, the first preferred; each adds to the fields beside `any_of`."
         ),
         "ordered": Field(_ALTERNATIVES, "The same as `any_of`."),
+        "ports": Field(PORTS, "The same as `port` outside of `resources`."),
         "priority": Field(Integer(-1000, 1000), "The same as `priority` outside of `resources`."),
         "labels": Field(_LABELS, "The same as `labels` outside of `resources`."),
         "job_recovery": Field(_Recovery(), "`failover`, which is what always happens."),
@@ -241,7 +241,7 @@ JOB: Final = Fields(
                 ("job", "service", "workspace", "query"),
                 {"task": "write `job`", "dev-environment": "write `workspace`"},
             ),
-            "What is asked for. This version runs `job`.",
+            "What is asked for: `job` without it, or `service` if there is a `service`. This version runs these two.",
         ),
         "run": Field(
             Text("a script"), "The script, run by `bash -eo pipefail` in the working folder on every node."
@@ -271,6 +271,12 @@ JOB: Final = Fields(
             _OUTPUTS, "Files or folders kept as artifacts: `{model: out/model.pt}` or `[out/model.pt]`."
         ),
         "resources": Field(RESOURCES, "What each node gets."),
+        "service": Field(
+            SERVICE, "What makes it a service: replicas that are kept running until somebody ends them."
+        ),
+        "port": Field(
+            PORT, "Where the program of a service listens; without it, it has to listen at `$PORT`."
+        ),
         "num_nodes": Field(Integer(1, 4096), "Nodes, started together; all get the same resources."),
         "array": Field(
             Choice(Quantity("a number or indices"), ListOf(Integer(0, 999_999))),

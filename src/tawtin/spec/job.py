@@ -37,6 +37,8 @@ class Resources(Record, frozen=True, kw_only=True):
     memory: Amount = None
     disk_size: Amount = None
     use_spot: bool | None = None
+    ports: int | str | None = None
+    """Where the program of a service listens; only one."""
     job_recovery: str | None = None
     priority: int | None = None
     labels: dict[str, str] = {}
@@ -74,11 +76,29 @@ class Save(Record, frozen=True, kw_only=True):
     grace: str | int | None = None
 
 
+class Probing(Record, frozen=True, kw_only=True):
+    """How a replica of a service is asked whether it is ready."""
+
+    path: str
+    initial_delay_seconds: str | int | float | None = None
+    timeout_seconds: str | int | float | None = None
+    post_data: str = ""
+
+
+class Service(Record, frozen=True, kw_only=True):
+    """What makes a workload a service."""
+
+    readiness_probe: Probing | None = None
+    replicas: int = 1
+    port: int | str | None = None
+
+
 class Job(Record, frozen=True, kw_only=True):
     """A spec. Fields mean what `docs/reference/spec.md` says of the same names."""
 
     name: str | None = None
-    type: str = "job"
+    type: str | None = None
+    """`job` without it, or `service` if there is a `service`."""
     run: str = ""
     setup: str = ""
     envs: dict[str, str | None] = {}
@@ -87,6 +107,8 @@ class Job(Record, frozen=True, kw_only=True):
     file_mounts: dict[str, str] = {}
     outputs: list[OutputPath] = []
     resources: Resources = Resources()
+    service: Service | None = None
+    port: int | None = None
     num_nodes: int = 1
     array: int | str | list[int] | None = None
     max_duration: str | int | None = None

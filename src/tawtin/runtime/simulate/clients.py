@@ -9,7 +9,7 @@ import msgspec
 
 from tawtin.model.resources import Demand, NodeHealth, Shape
 from tawtin.model.tenant import Quota, Tenant
-from tawtin.model.workload import Checkpoint, Residency, WorkloadSpec
+from tawtin.model.workload import Checkpoint, Residency, Serving, WorkloadSpec, WorkloadType
 from tawtin.runtime.simulate.host import Program
 
 if TYPE_CHECKING:
@@ -57,8 +57,10 @@ def _nobody_hears(why: str) -> None:
 class Generator:
     """Draws what clients ask for, of a taste that differs from seed to seed."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: random.Random, services: random.Random) -> None:
+        """Draw from `source`, and what is a service from `services`."""
         self.random = source
+        self.services = services
         self.tenants = [f"tenant-{number}" for number in range(1, source.randrange(2, 5))]
         self.made = 0
         self.gang_percent = source.choice((0, 10, 40))
@@ -68,6 +70,7 @@ class Generator:
         self.secret_percent = source.choice((0, 20))
         self.long_percent = source.choice((0, 10, 30))
         self.too_large_percent = source.choice((0, 3))
+        self.service_percent = services.choice((0, 5, 15))
 
     def tenant(self, name: str) -> Tenant:
         """A tenant with some limits, or none."""
@@ -108,6 +111,9 @@ class Generator:
         if draw.randrange(100) < self.array_percent:
             request.array = tuple(range(draw.randrange(1, 6)))
         request.spec = self._spec(request)
+        if self.services.randrange(100) < self.service_percent:
+            request.array = None
+            request.spec = self._service(request.spec)
         request.digest = hashlib.sha256(msgspec.json.encode(request.spec)).hexdigest()
         return request
 
@@ -135,6 +141,17 @@ class Generator:
             checkpoint=Checkpoint(grace_ms=1_000) if draw.randrange(100) < 20 else None,
             residency=self._residency(),
             budget_minor=draw.choice((None, None, None, 0, 50)),
+        )
+
+    def _service(self, spec: WorkloadSpec) -> WorkloadSpec:
+        """The same as a service, whose program ends all the same, of a few names that are asked for again."""
+        return msgspec.structs.replace(
+            spec,
+            name=f"service-{self.services.randrange(4)}",
+            type=WorkloadType.SERVICE,
+            service=Serving(replicas=self.services.randrange(1, 4)),
+            demand=msgspec.structs.replace(spec.demand, nodes=1),
+            max_duration_ms=None,
         )
 
     def _residency(self) -> Residency:

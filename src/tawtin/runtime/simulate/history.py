@@ -318,10 +318,11 @@ class Driver:
             raise Violation(Invariant.LOSS, "the loop does not settle")
 
     def _cancel_hopeless(self) -> None:
-        """A person cancels what the site can never run; the prediction is not the factory's."""
+        """A person cancels what has no end of its own, and what the site can never run by a second reckoning."""
         world = self.world
         for name, work in world.book.works.items():
-            if not work.over and not work.cancel and not possible(world, name):
+            endless = work.workload.spec.service is not None
+            if not work.over and not work.cancel and (endless or not possible(world, name)):
                 world.send(Request("cancel", target=name))
 
 

@@ -190,7 +190,8 @@ class Plane:
             self._answer_when_durable(request)
             return
         now = self.factory.now_ms()
-        count = len(request.array) if request.array is not None else 1
+        service = request.spec.service
+        count = service.replicas if service is not None else len(request.array or (0,))
         submission = Submission(
             tenant=request.tenant,
             key_id="key-sim",

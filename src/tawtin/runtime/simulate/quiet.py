@@ -36,6 +36,7 @@ class Quiet(Driver):
         """Start the factory with tenants who may do anything, and let a workload or two come."""
         world, draw = self.world, self.random
         world.weather.clear()
+        world.generator.service_percent = 0  # a service has no end
         world.start_plane()
         for number, name in enumerate(world.generator.tenants, 1):
             world.send(world.generator.put_tenant(name, Tenant(id=name, number=number, owner=number == 1)))

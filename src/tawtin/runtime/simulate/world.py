@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tawtin.core.explain import explain
 from tawtin.model.base import Record
 from tawtin.model.site import Site
+from tawtin.model.workload import WorkloadType
 from tawtin.ports import JournalError, Query
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.rows import decode, load
@@ -61,6 +62,7 @@ class World:
             country=HERE,
             minor_per_gpu_hour={"H100": 36_000, "*": 7_001},
             minor_per_cpu_hour=self.random.choice((0, 100, 3_599)),
+            types=(WorkloadType.JOB, WorkloadType.SERVICE),
             preemption=self.random.randrange(4) > 0,
             backoff_ms=self.random.choice((200, 1_000)),
             backoff_ms_max=4_000,
@@ -70,7 +72,7 @@ class World:
         self.host = Host(self.clock, sites_nodes(self.random))
         self.book = Book()
         self.journal = MemoryJournal(before=self._before, after=self._after)
-        self.generator = Generator(self.random)
+        self.generator = Generator(self.random, random.Random(seed + 2))  # noqa: S311 - the same
         self.checks: list[Check] = [check(self) for check in CHECKS]
         self.restored: State
         """The state that the rows give, of the moment of looking."""

@@ -2,7 +2,7 @@
 
 P1 one process of a workload at a time. P2 a process only under the last, open epoch. P3 one outcome for a run.
 P4 one start for a run. P5 one finished run, exactly where the workload succeeded or failed. P7 after a run has
-finished, no other one starts (mode `wait`).
+finished, no other one starts (mode `wait`). A service's program may end, which is no finish: P3 and P7 say so.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class ExecutionCheck(Check):
         workload = workload_of(process.run)
         if self._alive.get(workload) == process.run:
             del self._alive[workload]
-        if process.exit is not None and process.exit.outcome is Outcome.FINISHED:
+        work = self.book.works.get(workload)
+        serves = work is not None and work.workload.spec.service is not None
+        if process.exit is not None and process.exit.outcome is Outcome.FINISHED and not serves:
             self._finished[workload] = process.run
 
     def entry(self, entry: Entry) -> None:
@@ -98,7 +100,11 @@ class ExecutionCheck(Check):
         if process is None or process.exit is None:
             self.fail(f"P3: {event.run} is recorded as ended and its machine knows of no end")
         truth = process.exit
-        want = (truth.outcome, truth.cause, truth.exit_code, truth.ended_ms)
+        outcome = truth.outcome
+        serves = self.book.works[workload_of(event.run)].workload.spec.service is not None
+        if serves and outcome is Outcome.FINISHED:
+            outcome = Outcome.INTERRUPTED
+        want = (outcome, truth.cause, truth.exit_code, truth.ended_ms)
         got = (event.outcome, event.cause, event.exit_code, event.ended_ms)
         if got != want:
             self.fail(f"P3: {event.run} ended as {got}, and its machine recorded {want}")

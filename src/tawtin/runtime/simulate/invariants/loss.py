@@ -88,6 +88,9 @@ class LossCheck(Check):
 
     def _predict(self, workload: str, work: Work) -> tuple[Phase, int | None]:
         """From the machines' exit records and the program alone."""
+        if work.workload.spec.service is not None:  # whatever its programs did
+            phase = Phase.CANCELLED if work.cancel else Phase.QUEUED
+            return phase, self.world.workload(workload).exit_code
         program = program_of(work.workload.spec)
         runs = [f"{workload}.{epoch}" for epoch in range(1, work.epoch + 1)]
         exits = [self.world.host.processes[run].exit for run in runs if run in self.world.host.processes]
