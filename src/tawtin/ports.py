@@ -348,6 +348,8 @@ class RunOrder(Record, frozen=True, kw_only=True):
     array_id: str = ""
     replica: int | None = None
     """Which replica of its service it is; its spec's `service` says more."""
+    port: int = 0
+    """Where that has to listen; the engine gives it, as it knows what is free."""
     fuse_ms: int | None = None
     """When the engine ends it by itself, by `Clock.monotonic_ms` of this machine, unless `extend` comes before."""
     adopt: bool = False

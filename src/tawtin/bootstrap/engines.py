@@ -16,6 +16,7 @@ from tawtin.engines.conformance import Bench
 from tawtin.engines.fleet import Fleet
 from tawtin.engines.local import engine as local
 from tawtin.model.findings import Finding, fault, ok
+from tawtin.model.workload import WorkloadType
 from tawtin.ports import EngineError, EngineParts
 from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.blobs import LocalBlobs
@@ -55,6 +56,16 @@ def engine_of(name: str, table: dict[str, Any]) -> tuple[Found, Record]:
         field = f"engines.{name}.{place.rstrip('`')}".rstrip(".")
         msg = f"{FILE}: {field}: {text[:1].lower()}{text[1:]}"
         raise SettingsError(msg) from error
+
+
+def portless(settings: Settings) -> tuple[str, ...]:
+    """The engines that run no services, by name. Raises EngineError, SettingsError."""
+    kinds = {name: engine_of(name, table)[0] for name, table in settings.engines.items()}
+    return tuple(
+        name
+        for name, kind in sorted(kinds.items())
+        if WorkloadType.SERVICE not in kind.manifest.capabilities.types
+    )
 
 
 def look_at(settings: Settings, name: str, table: dict[str, Any], *, deep: bool) -> Iterator[Finding]:

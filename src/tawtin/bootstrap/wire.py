@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tawtin.bootstrap.engines import make_engine
+import msgspec
+
+from tawtin.bootstrap.engines import make_engine, portless
 from tawtin.core.residency import Judge
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
+from tawtin.model.workload import WorkloadType
 from tawtin.peering.identity import Identity, open_identity
 from tawtin.peering.inbox import Inbox
 from tawtin.peering.transport import HttpTransport
@@ -63,6 +66,7 @@ def site_of(settings: Settings) -> Site:
         country=settings.factory.country,
         operator=settings.factory.operator,
         facts=settings.factory.facts,
+        types=(WorkloadType.JOB, WorkloadType.SERVICE),
         currency=settings.factory.currency,
         carbon_g_per_kwh=settings.factory.carbon_g_per_kwh,
         minor_per_gpu_hour=settings.prices.gpu_hour,
@@ -121,7 +125,7 @@ def open_service(settings: Settings, journal: Journal, restored: str = "") -> Se
         tidying=Tidying(blobs, keeps_ms),
     )
     return Service(
-        site=site_of(settings),
+        site=msgspec.structs.replace(site_of(settings), portless=portless(settings)),
         judge=judge_of(settings),
         journal=journal,
         engine=engine,

@@ -15,6 +15,10 @@ def check(settings: LocalSettings) -> None:
     root = os.path.realpath(settings.root)
     if not os.path.isabs(settings.root):
         raise EngineError(f"the runs' folder `{settings.root}` must be an absolute path")
+    if settings.ports_first > settings.ports_last:
+        raise EngineError(
+            f"`local.ports_first`, {settings.ports_first}, is above `local.ports_last`, {settings.ports_last}"
+        )
     for path in settings.expose:
         if not os.path.isabs(path) or os.path.normpath(path) != path or path == "/":
             raise EngineError(

@@ -38,6 +38,7 @@ from tawtin.engines.local.gpus import Gpu
 from tawtin.engines.local.link import LaunchError, Link
 from tawtin.engines.local.meter import disk_bytes
 from tawtin.engines.local.plan import Ground
+from tawtin.engines.local.portbook import PortBook
 from tawtin.engines.local.prepare import prepare
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.engines.local.supervisor import WAKE
@@ -93,6 +94,7 @@ class LocalEngine:
         self._news: dict[str, Report] = {}
         self._wake: Callable[[], None] = lambda: None
         self._notes: list[str] = []
+        self._ports = PortBook(settings.ports_first, settings.ports_last)
         self._ward: Ward | None = None
         self._held: int | None = None
         self._closed = True
@@ -118,7 +120,12 @@ class LocalEngine:
             cgroups.detect(settings.cgroup) if settings.cgroup else ({}, "control groups are switched off")
         )
         self._notes = limit_notes(box_missing=why if not box else "", groups=bool(groups), limits=limits)
-        self._ground = Ground(settings=settings, box=box, cgroup=groups, salt=self._salt())
+        self._ground = Ground(
+            settings=settings,
+            box=box,
+            cgroup=groups,
+            salt=durable.kept(os.path.join(settings.root, "salt"), secrets.token_bytes(32)),
+        )
         self._capacity = machine.capacity(settings)
         self._closed = False
         self._quick = ThreadPoolExecutor(_QUICK_WORKERS, "tawtin-run")
@@ -144,6 +151,7 @@ class LocalEngine:
         for run in runs:
             with self._lock:
                 self._known[run] = _Known()
+            self._ports.keep(run, folders.read_note(self._folders.live(run), run).port)
             self._examine(run)
         self._events.start()
         self._submit(self._quick, self._open_link)
@@ -170,13 +178,6 @@ class LocalEngine:
     def _open_link(self) -> None:
         with contextlib.suppress(LaunchError):
             self._link.open()  # so that the first run need not wait; tried again with it
-
-    def _salt(self) -> bytes:
-        path = os.path.join(self._settings.root, "salt")
-        if not os.path.exists(path):
-            durable.write_file(path, secrets.token_bytes(32))
-        with open(path, "rb") as file:
-            return file.read()
 
     # --- what is here ------------------------------------------------------------------------------------------------
 
@@ -277,6 +278,9 @@ class LocalEngine:
             self._examine(run)
 
     def _plan(self, prepared: str, order: RunOrder) -> dict[str, Any]:
+        with self._lock:
+            others = [run for run, known in self._known.items() if not known.over]
+        order = self._ports.place(order, others)
         return dict(prepare(prepared, order, self._ground, self._folders, self._artifacts))
 
     def _stop(self, run: str, cause: Cause, grace_ms: int) -> None:
@@ -330,6 +334,7 @@ class LocalEngine:
         self._submit(self._quick, self._folders.retire, run)
 
     def _say(self, report: Report) -> None:
+        report = self._ports.with_address(report)
         with self._lock:
             known = self._known.get(report.run)
             if (

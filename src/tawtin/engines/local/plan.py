@@ -12,10 +12,11 @@ import msgspec
 from tawtin.engines.local import sandbox
 from tawtin.engines.local.meter import MIB
 from tawtin.engines.local.orders import Limits, Plan, SetupCache
+from tawtin.engines.local.portbook import HOST
 from tawtin.engines.local.sandbox import Sandbox, View
 from tawtin.engines.local.settings import LocalSettings
 from tawtin.engines.shared import places
-from tawtin.engines.shared.environ import gpu_names, rank_env, run_env
+from tawtin.engines.shared.environ import gpu_names, rank_env, run_env, service_env
 from tawtin.engines.shared.folders import Laid, PlanError
 from tawtin.engines.shared.shell import exports
 from tawtin.model.resources import Node
@@ -96,6 +97,7 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
     limits = _limits(order, settings)
     texts = scripts(order, ground)
     env = run_env(order, home=home, work=work, temporary=temporary, gpu_names=names)
+    env |= service_env(order, HOST)
     if spec.checkpoint is not None:
         env["TAWTIN_CHECKPOINT"] = f"{home}/checkpoint"
     if box:

@@ -11,6 +11,7 @@ from tawtin.model.health import HealthLimits
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Port = Annotated[int, msgspec.Meta(ge=1024, le=65_535)]
 
 
 class DeclaredGpus(Record, frozen=True, kw_only=True):
@@ -64,6 +65,10 @@ class LocalSettings(Record, frozen=True, kw_only=True):
     """Files that one process of a run may have open."""
     cgroup: str = "tawtin"
     """Name of the control group under which each run gets its own; empty to use none."""
+    ports_first: Port = 20_000
+    """The first of the ports that replicas of services are given, on this machine's own network."""
+    ports_last: Port = 20_999
+    """The last of them."""
     log_bytes_max: Positive = 64 << 20
     """Output kept of one run: its first eighth, and the latest rest."""
     log_bytes_per_s: Natural = 16 << 20

@@ -27,6 +27,14 @@ _DEPTH_MAX: Final = 100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def kept(path: str, first: bytes) -> bytes:
+    """The bytes at `path`; `first`, written there, if there are none yet. Raises OSError."""
+    if not os.path.exists(path):
+        write_file(path, first)
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def write_file(path: str, body: bytes, *, sync: bool = True) -> None:
     """Replace `path` by a file of these bytes, mode 0600: readers see the old file or the whole new one.
 

@@ -90,6 +90,20 @@ def run_env(order: RunOrder, *, home: str, work: str, temporary: str, gpu_names:
     return env
 
 
+def service_env(order: RunOrder, host: str) -> dict[str, str]:
+    """What a replica of a service sees beyond that: where it has to listen, and which replica it is."""
+    if order.spec.service is None:
+        return {}
+    return {
+        "PORT": str(order.port),
+        "TAWTIN_HOST": host,
+        "TAWTIN_PORT": str(order.port),
+        "TAWTIN_SERVICE": order.spec.name,
+        "TAWTIN_REPLICA": str(order.replica or 1),
+        "SKYPILOT_SERVE_REPLICA_ID": str(order.replica or 1),
+    }
+
+
 def rank_env(rank: int, slot_gpus: list[str]) -> dict[str, str]:
     """What rank `rank` sees differently from rank 0."""
     return {
