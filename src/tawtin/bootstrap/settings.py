@@ -19,6 +19,7 @@ from tawtin.model.money import Minor
 from tawtin.model.rules import Facts
 from tawtin.model.site import FactoryName
 from tawtin.runtime.live import LiveSettings
+from tawtin.runtime.readiness import ServingSettings
 from tawtin.web.settings import WebSettings
 
 FILE = "factory.toml"
@@ -130,6 +131,7 @@ class Settings(Record, frozen=True, kw_only=True):
     prices: PriceSettings = PriceSettings()
     policy: PolicySettings = PolicySettings()
     burn_in: BurnIn = BurnIn()
+    services: ServingSettings = ServingSettings()
     rules: RulesSettings = RulesSettings()
     peering: PeeringSettings = PeeringSettings()
     store: StoreSettings = StoreSettings()

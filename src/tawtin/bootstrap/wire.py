@@ -133,6 +133,7 @@ def open_service(settings: Settings, journal: Journal, restored: str = "") -> Se
         clock=clock,
         entropy=entropy,
         settings=settings.pace,
+        serving=settings.services,
         neighbours=neighbours,
         hindsight=Hindsight(MarkFile(data / FILE), restored),
         burn_in=settings.burn_in,

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _parsed(arguments: argparse.Namespace) -> Parsed:
     from tawtin.cli import plan
 
-    envs, secrets = _pairs(arguments.env), _secrets(arguments.secret)
+    envs, given = pairs(arguments.env), secrets(arguments.secret)
     words: list[str] = arguments.words
     inline = {
         "name": arguments.name,
@@ -110,7 +110,7 @@ def _parsed(arguments: argparse.Namespace) -> Parsed:
     if not words:
         raise exits.Fault("there is nothing to run", hint="name a spec, or put a command after `--`")
     if arguments.dashes:
-        return plan.inline(words, **inline, envs=envs, secrets=secrets)
+        return plan.inline(words, **inline, envs=envs, secrets=given)
     if len(words) > 1:
         raise exits.Fault(f"one spec at a time, not {len(words)}", hint="a command goes after `--`")
     for flag, value in inline.items():
@@ -119,10 +119,11 @@ def _parsed(arguments: argparse.Namespace) -> Parsed:
             raise exits.Fault(
                 f"--{name} goes with a command, not with a spec", hint=f"write it into `{words[0]}`"
             )
-    return plan.read_file(words[0], envs=envs, secrets=secrets)
+    return plan.read_file(words[0], envs=envs, secrets=given)
 
 
-def _pairs(given: list[str]) -> dict[str, str]:
+def pairs(given: list[str]) -> dict[str, str]:
+    """The variables of `--env`."""
     found: dict[str, str] = {}
     for each in given:
         name, equals, value = each.partition("=")
@@ -132,7 +133,8 @@ def _pairs(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _secrets(given: list[str]) -> dict[str, str]:
+def secrets(given: list[str]) -> dict[str, str]:
+    """The secrets of `--secret`."""
     found: dict[str, str] = {}
     for each in given:
         name, equals, value = each.partition("=")
@@ -157,6 +159,12 @@ def _agree(arguments: argparse.Namespace, view: PlanView) -> None:
 
 
 def _submit(client: Client, parsed: Parsed, arguments: argparse.Namespace) -> Submitted:
+    body = uploaded(client, parsed, arguments)
+    return client.submit(body, tenant=arguments.tenant, idempotency_key=arguments.idempotency_key)
+
+
+def uploaded(client: Client, parsed: Parsed, arguments: argparse.Namespace) -> bytes:
+    """The body of a spec whose local files were uploaded."""
     from tawtin.cli.transfer import upload
 
     data = parsed.spec.data
@@ -174,8 +182,7 @@ def _submit(client: Client, parsed: Parsed, arguments: argparse.Namespace) -> Su
         kept[path] = artifact.id
         if not arguments.json:
             print(f"uploaded {local} ({artifact.files} files, {output.size(artifact.size_bytes)})")
-    body = parsed.body(workdir=kept.pop("", ""), mounts=kept)
-    return client.submit(body, tenant=arguments.tenant, idempotency_key=arguments.idempotency_key)
+    return parsed.body(workdir=kept.pop("", ""), mounts=kept)
 
 
 def _detached(submitted: Submitted, arguments: argparse.Namespace) -> int:

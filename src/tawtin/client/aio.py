@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from tawtin.client import calls, config, flows
+from tawtin.client import calls, config, flows, serving
 from tawtin.client.errors import ConnectionBroken
 from tawtin.client.sync import READ_BYTES, TIMEOUT_S, head_of, size_of
 from tawtin.client.wire import AnswerReader
@@ -188,6 +188,11 @@ class AsyncClient:
     explain = _call(calls.explain)
     runs = _call(calls.runs)
     whoami = _call(calls.whoami)
+    services = _call(serving.services)
+    service = _call(serving.service)
+    update_service = _call(serving.update_service)
+    scale_service = _call(serving.scale_service)
+    end_service = _call(serving.end_service)
     capacity = _call(calls.capacity)
     set_node_health = _call(calls.set_node_health)
     quarantines = _call(calls.quarantines)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from tawtin.client import calls, config, flows
+from tawtin.client import calls, config, flows, serving
 from tawtin.client.errors import ConnectionBroken
 from tawtin.client.wire import AnswerReader, request_head
 
@@ -203,6 +203,11 @@ class Client:
     explain = _call(calls.explain)
     runs = _call(calls.runs)
     whoami = _call(calls.whoami)
+    services = _call(serving.services)
+    service = _call(serving.service)
+    update_service = _call(serving.update_service)
+    scale_service = _call(serving.scale_service)
+    end_service = _call(serving.end_service)
     capacity = _call(calls.capacity)
     set_node_health = _call(calls.set_node_health)
     quarantines = _call(calls.quarantines)

@@ -77,6 +77,12 @@ class Lost(Record, frozen=True, kw_only=True):
     why: Annotated[str, msgspec.Meta(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
+class ReplicasWanted(Record, frozen=True, kw_only=True):
+    """How many replicas a service is to have."""
+
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
 class NodeChange(Record, frozen=True, kw_only=True):
     """A node's new health."""
 

@@ -83,7 +83,7 @@ class Workloads(Live):
             await self.durable()
             raise
         now = self.factory.now_ms()
-        count = len(array) if array is not None else 1
+        count = spec.service.replicas if spec.service is not None else len(array or (0,))
         submission = Submission(
             tenant=about,
             key_id=actor.key,
@@ -452,6 +452,9 @@ class Workloads(Live):
         workload = await self.own(actor, workload_id)
         if not workload.phase.final:
             msg = f"workload `{workload_id}` is not over yet: cancel it first, or wait"
+            raise Conflict(msg)
+        if workload.service is not None:
+            msg = f"workload `{workload_id}` was a replica of a service: `tawtin serve scale` adds one"
             raise Conflict(msg)
         if workload.spec.secrets:
             msg = f"workload `{workload_id}` had secrets, which are not kept after its end: submit it again"

@@ -18,7 +18,7 @@ _REF: Final = "#/components/schemas/{name}"
 _PARAMETER: Final = re.compile(r"\{(\w+)(:path)?\}")
 _PARAMETERS: Final = {
     "id": "The id, as an answer gave it.",
-    "name": "The name of a node.",
+    "name": "The name of a node, a peer or a service.",
     "digest": "`sha256:` and the SHA-256 of the blob, hexadecimal.",
     "path": "The path of a file inside the artifact.",
 }

@@ -24,6 +24,7 @@ from tawtin.model.requests import (
     NodeChange,
     NodeQuarantine,
     NodeReturn,
+    ReplicasWanted,
     TenantChange,
     TenantNew,
     UsageFilter,
@@ -31,6 +32,7 @@ from tawtin.model.requests import (
 )
 from tawtin.model.resources import Node
 from tawtin.model.roaming import Peer
+from tawtin.model.services import ServiceView
 from tawtin.model.tenant import Account, Scope, Tenant
 from tawtin.model.views import (
     ArtifactView,
@@ -53,7 +55,7 @@ from tawtin.model.views import (
 )
 from tawtin.model.workload import Run
 from tawtin.spec.job import Job
-from tawtin.web.handlers import artifacts, documents, site, streams, tenants, workloads
+from tawtin.web.handlers import artifacts, documents, services, site, streams, tenants, workloads
 from tawtin.web.route import Route
 
 _JOB: Final[dict[str, Any]] = {
@@ -66,6 +68,14 @@ _JOB: Final[dict[str, Any]] = {
 _FORMS: Final[dict[str, Any]] = {
     "application/yaml": "name: digits\nrun: python3 train.py\nresources: {cpus: 2, memory: 4GB}\n",
     "text/x-sbatch": "#!/bin/bash\n#SBATCH --job-name=digits\n#SBATCH --time=10\npython3 train.py\n",
+}
+_SERVICE: Final[dict[str, Any]] = {
+    "name": "hello",
+    "service": {"readiness_probe": {"path": "/"}, "replicas": 2},
+    "run": 'python3 -m http.server --bind "$TAWTIN_HOST" "$PORT"',
+}
+_SERVICE_FORMS: Final[dict[str, Any]] = {
+    "application/yaml": "name: hello\nservice: {readiness_probe: /}\nrun: python3 -m http.server $PORT\n"
 }
 _DIGEST: Final = "sha256:" + "0" * 64
 
@@ -88,6 +98,16 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/v1/workloads/{id}/runs", workloads.list_runs, answers=Items[Run], errors=(404,)),
     Route("/api/v1/workloads/{id}/logs", streams.read_logs, query=LogRange, media="text/plain",
           headers=("Last-Event-ID",), errors=(404,)),
+    Route("/api/v1/services", services.list_services, query=ForTenant, answers=Items[ServiceView], errors=(404,)),
+    Route("/api/v1/services/{name:path}", services.show_service, query=ForTenant, answers=ServiceView, errors=(404,)),
+    Route("/api/v1/services/{name:path}", services.update_service, methods=["PUT"], scope=Scope.SUBMIT,
+          query=ForTenant, body=Job, bodies=_SERVICE_FORMS, answers=ServiceView, errors=(404, 415, 422, 507),
+          example=_SERVICE),
+    Route("/api/v1/services/{name:path}", services.scale_service, methods=["PATCH"], scope=Scope.SUBMIT,
+          query=ForTenant, body=ReplicasWanted, answers=ServiceView, errors=(404, 415, 422, 507),
+          example={"replicas": 3}),
+    Route("/api/v1/services/{name:path}", services.end_service, methods=["DELETE"], scope=Scope.SUBMIT,
+          query=ForTenant, answers=ServiceView, errors=(404, 507)),
     Route("/api/v1/events", site.list_events, query=EventRange, answers=EventPage),
     Route("/api/v1/events/stream", streams.stream_events, query=EventStart, media="text/event-stream",
           headers=("Last-Event-ID",)),
