@@ -19,6 +19,7 @@ from tawtin.ports import Batch, Report, RunOrder
 from tawtin.runtime.actor import Actor
 from tawtin.runtime.live import LiveSettings
 from tawtin.runtime.neighbours import Neighbours
+from tawtin.runtime.readiness import ServingSettings
 from tawtin.runtime.service import Service
 from tawtin.runtime.system import SystemClock, SystemEntropy
 from tawtin.store.memory import MemoryJournal
@@ -199,6 +200,7 @@ async def running(
     settings: LiveSettings = FAST,
     site: Site = SITE,
     neighbours: Neighbours | None = None,
+    serving: ServingSettings | None = None,
 ) -> AsyncGenerator[Shell]:
     """A factory that runs, with its owner's tenant."""
     gate, engine = Gate(), FakeEngine()
@@ -212,6 +214,7 @@ async def running(
         entropy=SystemEntropy(),
         settings=settings,
         neighbours=neighbours,
+        serving=serving,
         blobs=None,  # pyright: ignore[reportArgumentType] - no test here keeps artifacts
     )
     await service.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from typing import Final
 
@@ -22,7 +23,7 @@ async def probe(address: str, asked: Probe) -> str:
     except TimeoutError:
         return f"no answer within {asked.timeout_ms} ms"
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         return f"{address}: {said.lower()}"
 
 
