@@ -105,6 +105,15 @@ def settings() -> list[Entry]:
                     )
                     for deep, words in _fields(below)
                 ]
+    for place, name in (("models.NAME", "ModelSettings"), ("models.NAME.replicas", "ReplicaSettings")):
+        found += [
+            Entry(
+                group=f"{place}: {_summary(classes[name]).removeprefix('`[models.NAME]`: ')}",
+                name=f"{place}.{ast.unparse(field.target)}",
+                description=_with_default(field, text),
+            )
+            for field, text in _fields(classes[name])
+        ]
     for engine in sorted(each.parent.name for each in (PACKAGE / "engines").glob("*/engine.toml")):
         cls = classes.get(f"{engine.capitalize()}Settings")
         if cls is not None and engine != "local":

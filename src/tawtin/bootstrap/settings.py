@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from tawtin.engines.local.settings import LocalSettings
+from tawtin.gateway import settings as serving
+from tawtin.gateway.settings import GatewaySettings, ModelSettings
 from tawtin.model.base import Record
 from tawtin.model.health import BurnIn
 from tawtin.model.money import Minor
@@ -139,6 +141,9 @@ class Settings(Record, frozen=True, kw_only=True):
     pace: LiveSettings = LiveSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     local: LocalSettings = LocalSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    models: dict[Annotated[str, msgspec.Meta(pattern=serving.NAME)], ModelSettings] = {}
+    """`[models.NAME]`: models that the gateway serves, each with its replicas."""
     engines: dict[Annotated[str, msgspec.Meta(pattern=ENGINE_NAME)], dict[str, Any]] = {}
     """`[engines.NAME]`: further engines. `use` says which kind each is, `folder` where that is if it is your own, and
     the rest are settings of that kind."""
@@ -172,8 +177,38 @@ def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settin
     if rules.folder:
         rules = RulesSettings(folder=str((file.parent / rules.folder).resolve()))
     return msgspec.structs.replace(
-        settings, data=str(data), rules=rules, engines=_engines(file, text, settings)
+        settings,
+        data=str(data),
+        rules=rules,
+        gateway=_gateway(file, text, settings),
+        models={name: _model(file, each) for name, each in settings.models.items()},
+        engines=_engines(file, text, settings),
     )
+
+
+def _gateway(file: Path, text: str, settings: Settings) -> GatewaySettings:
+    """The gateway's settings, with an absolute folder if one is named. Raises SettingsError."""
+    wrong = serving.unsound(settings.gateway)
+    if wrong:
+        line = _line(text, f" - at `$.{wrong.partition(':')[0]}`")
+        msg = f"{file}{line}: {wrong}"
+        raise SettingsError(msg)
+    if not settings.gateway.folder:
+        return settings.gateway
+    return msgspec.structs.replace(
+        settings.gateway, folder=str((file.parent / settings.gateway.folder).resolve())
+    )
+
+
+def _model(file: Path, model: ModelSettings) -> ModelSettings:
+    """A model whose key files are absolute."""
+    replicas = tuple(
+        msgspec.structs.replace(each, key_file=str((file.parent / each.key_file).resolve()))
+        if each.key_file
+        else each
+        for each in model.replicas
+    )
+    return msgspec.structs.replace(model, replicas=replicas)
 
 
 def _engines(file: Path, text: str, settings: Settings) -> dict[str, dict[str, Any]]:

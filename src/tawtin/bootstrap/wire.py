@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tawtin.bootstrap.settings import Settings
+    from tawtin.gateway.supervise import Gateway
     from tawtin.ports import Journal
 
 log = logging.getLogger("tawtin.bootstrap")
@@ -159,6 +160,23 @@ async def start_service(settings: Settings, restored: str = "") -> Service:
     return service
 
 
+def make_gateway(settings: Settings, service: Service) -> Gateway | None:
+    """The gateway, where there are models to serve. Its judge is its own, so that neither forgets for the other."""
+    if not settings.models or not settings.gateway.enabled:
+        return None
+    # only here, as most of it is for factories that serve models
+    from tawtin.gateway.snapshot import models_of  # noqa: PLC0415
+    from tawtin.gateway.supervise import Gateway  # noqa: PLC0415
+
+    return Gateway(
+        Path(settings.gateway.folder or Path(settings.data, "gateway")),
+        settings.gateway,
+        models_of(settings.models, service.site),
+        judge_of(settings),
+        lambda: service.state,
+    )
+
+
 def _door(service: Service) -> Door | None:
     """Where peers come in."""
     introductions = service.introductions
@@ -189,19 +207,28 @@ async def run_factory(
     """
     service = await start_service(settings, restored)
     address_file = Path(settings.data, ADDRESS)
+    gateway = make_gateway(settings, service)
 
     def up(url: str) -> None:
-        _write_private(address_file, json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        said: dict[str, object] = {"url": url, "pid": os.getpid()}
+        if gateway is not None:
+            said["gateway"] = gateway.url
+        _write_private(address_file, json.dumps(said) + "\n")
         if announce is not None:
             announce(url, service)
 
     try:
+        if gateway is not None:
+            await gateway.start()
+            service.gateway = gateway
         app = create_app(
             service, settings.api, otlp_endpoint=settings.telemetry.otlp_endpoint, door=_door(service)
         )
         await serve(app, settings.api, stop, up)
     finally:
         await asyncio.to_thread(address_file.unlink, missing_ok=True)
+        if gateway is not None:
+            await gateway.stop()
         await service.stop()
 
 

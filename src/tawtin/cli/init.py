@@ -43,6 +43,19 @@ host = "127.0.0.1"            # keep it on loopback unless a proxy with TLS stan
 port = {port}                   # 0 lets the system choose
 # blob_bytes_max = 68719476736  # largest file that may be uploaded
 
+# Models that run already, behind one OpenAI-compatible door; docs/how-to/models.md
+# [gateway]
+# port = 8480                 # on loopback unless `host` says otherwise
+# [models.atlas-7b]
+# licence = "Apache-2.0"
+# languages = ["ar", "fr"]
+# context_tokens_max = 32768
+# input_minor_per_million = 40
+# output_minor_per_million = 160
+# [[models.atlas-7b.replicas]]
+# url = "http://10.0.0.7:8000"         # vLLM, llama.cpp, Ollama: what speaks OpenAI's API
+# country = {country}              # where it stands, if not here
+
 # [policy]
 # preemption = true           # whether work of higher priority may interrupt work of lower priority
 # roam_after_ms = 30000       # peers are asked for work that is not expected to start here within this time

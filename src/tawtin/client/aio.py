@@ -199,6 +199,8 @@ class AsyncClient:
     quarantine = _call(calls.quarantine)
     bring_back = _call(calls.bring_back)
     usage = _call(calls.usage)
+    endpoints = _call(calls.endpoints)
+    tokens = _call(calls.tokens)
     localisation = _call(calls.localisation)
     identity = _call(calls.identity)
     peers = _call(calls.peers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from tawtin.model.artifact import Artifact, Manifest
+    from tawtin.model.gateway import EndpointsView, TokensUsed
     from tawtin.model.health import Quarantine
     from tawtin.model.introduction import Introduction
     from tawtin.model.requests import InvitationNew, JoinNew, KeyNew, TenantChange, TenantNew
@@ -268,6 +269,17 @@ def usage(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[
     return Call(
         "GET", "/usage", _items(lambda: _of("tenant").Account), query={"tenant": tenant, "month": month}
     )
+
+
+def endpoints() -> Call[EndpointsView]:
+    """Where models are served, which, and for an admin by what."""
+    return Call("GET", "/endpoints", _reads(lambda: _of("gateway").EndpointsView))
+
+
+def tokens(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[TokensUsed, ...]]:
+    """What settled requests for models used, by tenant, month, model and country."""
+    query = {"tenant": tenant, "month": month}
+    return Call("GET", "/endpoints/usage", _items(lambda: _of("gateway").TokensUsed), query=query)
 
 
 def identity() -> Call[IdentityView]:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Final
 
+from tawtin.core.keys import PREFIX, read_token
 from tawtin.model.base import Record
 from tawtin.model.ids import RANDOM_BITS, make_id
 from tawtin.model.tenant import ApiKey, Scope
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from tawtin.core.state import State
     from tawtin.ports import Entropy
 
-TOKEN_PREFIX: Final = "twk"  # noqa: S105 - the part that is no secret
 SECRET_BITS: Final = 256
 _ORDER: Final = (Scope.READ, Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
 
@@ -65,20 +65,16 @@ def new_key(
         created_ms=now_ms,
         expires_ms=expires_ms,
     )
-    token = f"{TOKEN_PREFIX}_{key_id.removeprefix('key-')}_{secret}"
+    token = f"{PREFIX}_{key_id.removeprefix('key-')}_{secret}"
     shown = NewKey(id=key_id, tenant=tenant, name=name, scope=scope, expires_ms=expires_ms, secret=token)
     return kept, shown
 
 
 def authenticate(state: State, token: str, now_ms: int) -> Actor | None:
     """Return who holds this token, or None if nobody does any more. Takes the same time for any wrong secret."""
-    prefix, _, rest = token.partition("_")
-    short, _, secret = rest.partition("_")
-    key = state.keys.get(f"key-{short}")
-    if prefix != TOKEN_PREFIX or key is None or not secret.isascii():
-        return None
-    given = hashlib.sha256(secret.encode()).hexdigest()
-    if not hmac.compare_digest(given, key.secret_sha256):
+    read = read_token(token)
+    key = state.keys.get(read[0]) if read is not None else None
+    if read is None or key is None or not hmac.compare_digest(read[1], key.secret_sha256):
         return None
     tenant = state.tenants.get(key.tenant)
     expired = key.expires_ms is not None and key.expires_ms <= now_ms

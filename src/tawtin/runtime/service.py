@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,7 +24,7 @@ from tawtin.model.localisation import By
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
 from tawtin.model.views import CapacityView, NewKey, NodeView, StoreView
 from tawtin.runtime.actor import Actor, authenticate, new_key
-from tawtin.runtime.errors import Conflict, Invalid, NotFound, ServiceError, VersionMismatch
+from tawtin.runtime.errors import Conflict, Invalid, NotFound, ServiceError, Unavailable, VersionMismatch
 from tawtin.runtime.factory import subject_of
 from tawtin.runtime.introductions import Introductions
 from tawtin.runtime.localising import rates_by
@@ -33,11 +33,15 @@ from tawtin.runtime.shelves import Shelves
 from tawtin.runtime.workloads import PAGE_MAX
 
 if TYPE_CHECKING:
+    from tawtin.gateway.supervise import Gateway
     from tawtin.model.events import Entry, Event
+    from tawtin.model.gateway import EndpointsView, TokensUsed
     from tawtin.model.health import Quarantine
     from tawtin.model.resources import Node, NodeHealth
     from tawtin.model.roaming import Peer
     from tawtin.model.views import Rates
+
+_LEDGER_AWAY: Final = "the gateway's ledger does not answer: try again, and look into the factory's log"
 
 
 class Service(Shelves):
@@ -48,6 +52,8 @@ class Service(Shelves):
         super().__init__(**parts)
         self.introductions: Introductions | None = None
         """How others become peers; None where this factory speaks with nobody."""
+        self.gateway: Gateway | None = None
+        """What serves models; None where this factory serves none."""
         if self.neighbours is not None:
             self.introductions = Introductions(self, self.neighbours.signer, self.neighbours.transport)
 
@@ -369,9 +375,7 @@ class Service(Shelves):
         self, actor: Actor, *, tenant: str | None = None, month: str | None = None
     ) -> tuple[Account, ...]:
         """What ended runs used, by tenant and calendar month."""
-        if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
-            msg = f"`{month}` is not a month: write it as 2026-11"
-            raise Invalid(msg)
+        _check_month(month)
         about = "" if actor.admin and tenant is None else actor.about(tenant)
         await self.settle()
         return tuple(
@@ -379,6 +383,34 @@ class Service(Shelves):
             for _, account in sorted(self.state.accounts.items())
             if (not about or account.tenant == about) and (month is None or account.month == month)
         )
+
+    async def endpoints(self, actor: Actor) -> EndpointsView:
+        """Where models are served, which, and for an admin by what. Raises NotFound, Unavailable."""
+        actor.need(Scope.READ)
+        try:
+            return await self._serving().endpoints(replicas=actor.admin)
+        except OSError as error:
+            raise Unavailable(_LEDGER_AWAY) from error
+
+    async def tokens(
+        self, actor: Actor, *, tenant: str | None = None, month: str | None = None
+    ) -> tuple[TokensUsed, ...]:
+        """What settled requests for models used: of all tenants for an admin, else of the caller's own.
+
+        Raises Invalid, NotFound, Unavailable.
+        """
+        _check_month(month)
+        about = "" if actor.admin and tenant is None else actor.about(tenant)
+        try:
+            return await self._serving().used(about, month or "")
+        except OSError as error:
+            raise Unavailable(_LEDGER_AWAY) from error
+
+    def _serving(self) -> Gateway:
+        if self.gateway is None:
+            msg = "this factory serves no models: name some in factory.toml, as `[models.NAME]`"
+            raise NotFound(msg)
+        return self.gateway
 
     async def localisation(
         self,
@@ -413,6 +445,12 @@ class Service(Shelves):
         if by is By.TENANT:
             items = (each for each in items if each.tenant or (actor.admin and tenant is None))
         return msgspec.structs.replace(found, items=tuple(items))
+
+
+def _check_month(month: str | None) -> None:
+    if month is not None and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
+        msg = f"`{month}` is not a month: write it as 2026-11"
+        raise Invalid(msg)
 
 
 def _tenant_of(event: Event) -> str:

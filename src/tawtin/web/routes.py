@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tawtin.model.artifact import Artifact
+from tawtin.model.gateway import EndpointsView, TokensUsed
 from tawtin.model.health import Quarantine
 from tawtin.model.introduction import Introduction
 from tawtin.model.requests import (
@@ -137,6 +138,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/api/v1/nodes/{name:path}/health", site.set_node_health, methods=["PUT"], scope=Scope.ADMIN,
           body=NodeChange, answers=Node, errors=(404, 415, 507), example={"health": "draining"}),
     Route("/api/v1/usage", site.usage, query=UsageFilter, answers=Items[Account]),
+    Route("/api/v1/endpoints", site.endpoints, answers=EndpointsView, errors=(404,)),
+    Route("/api/v1/endpoints/usage", site.tokens, query=UsageFilter, answers=Items[TokensUsed], errors=(404,)),
     Route("/api/v1/localisation", site.localisation, query=LocalisationFilter, answers=Rates),
     Route("/api/v1/identity", site.identity, answers=IdentityView),
     Route("/api/v1/peers", site.list_peers, scope=Scope.ADMIN, answers=Items[Peer]),

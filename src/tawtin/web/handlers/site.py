@@ -90,6 +90,18 @@ async def usage(exchange: Exchange) -> Answer:
     return answer(Items(items=accounts))
 
 
+async def endpoints(exchange: Exchange) -> Answer:
+    """Show where models are served and which; for an admin also by which replicas, and how they do."""
+    return answer(await exchange.service.endpoints(exchange.actor))
+
+
+async def tokens(exchange: Exchange) -> Answer:
+    """Show what settled requests for models used and cost, by tenant, calendar month (UTC), model and country."""
+    query: UsageFilter = exchange.query
+    used = await exchange.service.tokens(exchange.actor, tenant=query.tenant, month=query.month)
+    return answer(Items(items=used))
+
+
 async def localisation(exchange: Exchange) -> Answer:
     """Show which share of what ended runs used was used at home, on the continent, outside."""
     query: LocalisationFilter = exchange.query

@@ -1,0 +1,1 @@
+"""The ledger: one process that decides on every reservation of a gateway, and keeps what was used."""

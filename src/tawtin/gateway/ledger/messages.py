@@ -1,0 +1,159 @@
+"""What workers, the control plane and the ledger say to each other, over a Unix socket: length, then MessagePack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tawtin.gateway.settings import Limits
+from tawtin.model.base import Record
+from tawtin.model.gateway import TokensUsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOCKET: Final = "ledger.sock"
+_LENGTH_BYTES: Final = 4
+_MESSAGE_BYTES_MAX: Final = 64 << 20
+
+
+class Hello(Record, frozen=True, kw_only=True, tag="hello"):
+    """A worker is there, and these of its reservations are under way. All others that it ever made are over."""
+
+    worker: str
+    open: tuple[str, ...] = ()
+
+
+class Reserve(Record, frozen=True, kw_only=True, tag="reserve"):
+    """Hold so much for a request. Answered when it is durable, or refused."""
+
+    receipt: str
+    tenant: str
+    key: str
+    model: str
+    tokens_in: int
+    """An estimate."""
+    tokens_max: int
+    """What request and answer can come to."""
+    micro_in: int
+    """The price of `tokens_in`, in millionths of a minor unit."""
+    micro_max: int
+    tenant_limits: Limits = Limits()
+    key_limits: Limits = Limits()
+
+
+class Settle(Record, frozen=True, kw_only=True, tag="settle"):
+    """What became of a request. Repeats change nothing."""
+
+    receipt: str
+    replica: str = ""
+    country: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    micro: int = 0
+    estimated: bool = False
+    cause: str = "done"
+    """`done`, `client_gone`, `replica_failed`, `not_sent`, `worker_lost`."""
+
+
+class ReplicaState(Record, frozen=True, kw_only=True):
+    """How one replica does, as one worker sees it."""
+
+    id: str
+    open: int = 0
+    requests: int = 0
+    failures: int = 0
+    shut: bool = False
+
+
+class Told(Record, frozen=True, kw_only=True, tag="told"):
+    """A worker tells how its replicas do."""
+
+    replicas: tuple[ReplicaState, ...]
+
+
+class AskEndpoints(Record, frozen=True, kw_only=True, tag="ask-endpoints"):
+    """Ask what the workers told."""
+
+
+class AskUsage(Record, frozen=True, kw_only=True, tag="ask-usage"):
+    """Ask what was used, by all or one tenant, ever or in one month."""
+
+    tenant: str = ""
+    month: str = ""
+
+
+class Granted(Record, frozen=True, kw_only=True, tag="granted"):
+    """It is held, and durable."""
+
+    receipt: str
+
+
+class Denied(Record, frozen=True, kw_only=True, tag="denied"):
+    """It would go beyond a limit."""
+
+    receipt: str
+    limit: str
+    """`requests_per_minute`, `tokens_per_minute` or `minor_per_month`."""
+    whose: str
+    """`tenant` or `key`."""
+    most: int
+    retry_ms: int = 0
+    """When it may be tried again; 0 if waiting does not help this month."""
+
+
+class Settled(Record, frozen=True, kw_only=True, tag="settled"):
+    """These are durable."""
+
+    receipts: tuple[str, ...]
+
+
+class Endpoints(Record, frozen=True, kw_only=True, tag="endpoints"):
+    """What each worker told last."""
+
+    workers: tuple[tuple[ReplicaState, ...], ...]
+
+
+class Used(Record, frozen=True, kw_only=True, tag="used"):
+    """What was used."""
+
+    rows: tuple[TokensUsed, ...]
+
+
+ToLedger = Hello | Reserve | Settle | Told | AskEndpoints | AskUsage
+FromLedger = Granted | Denied | Settled | Endpoints | Used
+_encoder: Final = msgspec.msgpack.Encoder()
+to_ledger: Final = msgspec.msgpack.Decoder(ToLedger)
+from_ledger: Final = msgspec.msgpack.Decoder(FromLedger)
+
+
+def frame(message: ToLedger | FromLedger) -> bytes:
+    """A message as it travels."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+
+
+class Frames:
+    """Cuts a stream of bytes into the bodies of messages."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes, give whole bodies. Raises ValueError for a length that no message has."""
+        held = self._held
+        held += data
+        at = 0
+        while len(held) - at >= _LENGTH_BYTES:
+            length = int.from_bytes(held[at : at + _LENGTH_BYTES], "big")
+            if length > _MESSAGE_BYTES_MAX:
+                msg = f"a message of {length} bytes"
+                raise ValueError(msg)
+            end = at + _LENGTH_BYTES + length
+            if len(held) < end:
+                break
+            yield bytes(held[at + _LENGTH_BYTES : end])
+            at = end
+        del held[:at]

@@ -1,0 +1,135 @@
+"""What an operator can set about the gateway and the models behind it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from tawtin.model.base import Record
+from tawtin.model.gateway import Country
+from tawtin.model.money import Minor
+from tawtin.model.rules import DATA_CLASSES, Facts
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Limit = Annotated[int, msgspec.Meta(ge=0)] | None
+_Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+_Bytes = Annotated[int, msgspec.Meta(ge=1024)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,126}$"
+"""Of a model."""
+
+
+class Limits(Record, frozen=True, kw_only=True):
+    """What may be used at most. None means no limit."""
+
+    requests_per_minute: _Limit = None
+    tokens_per_minute: _Limit = None
+    minor_per_month: _Limit = None
+
+
+class GatewaySettings(Record, frozen=True, kw_only=True):
+    """`[gateway]`: the OpenAI-compatible door to models. It runs where a `[models.NAME]` is there."""
+
+    enabled: bool = True
+    """Whether it runs; without a `[models.NAME]` it does not."""
+    host: str = "127.0.0.1"
+    """The address to listen on. TLS belongs to a proxy in front; without one, keep it on loopback."""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8480
+    """The port, which all workers share; 0 lets the system choose."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    """Processes that answer requests."""
+    folder: str = ""
+    """Where its ledger, snapshot and sockets are; empty is `gateway` in the data folder. On a local disk."""
+    class_default: str = "personal"
+    """The class of data in a request that does not say one by the header `x-tawtin-class`."""
+    body_bytes_max: _Bytes = 10 << 20
+    """Longest body of a request."""
+    header_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 32 << 10
+    """Longest request line and headers together."""
+    answer_bytes_max: _Bytes = 64 << 20
+    """Longest answer of a replica that is no stream."""
+    event_bytes_max: _Bytes = 4 << 20
+    """Longest single event of a stream."""
+    header_seconds_max: _Seconds = 10
+    """How long a client may take over the headers of a request."""
+    body_seconds_max: _Seconds = 30
+    """How long a client may take over the body of a request, or pause in reading an answer."""
+    idle_seconds_max: _Seconds = 75
+    """How long a connection may stay open without a request."""
+    connect_seconds_max: _Seconds = 5
+    """How long a replica may take to accept a connection."""
+    first_byte_seconds_max: _Seconds = 300
+    """How long a replica may take until its answer begins."""
+    pause_seconds_max: _Seconds = 60
+    """How long a replica may pause within an answer."""
+    stop_seconds_max: _Seconds = 10
+    """How long requests may go on once the factory is told to stop."""
+    connections_max: _Count = 4096
+    """Connections of clients to one worker at one time; further ones are answered 503."""
+    replica_connections_max: _Count = 1024
+    """Connections of one worker to one replica at one time."""
+    tries_max: _Count = 3
+    """Replicas that are tried for one request, as long as none of its answer has arrived."""
+    failures_max: _Count = 5
+    """So many failures in a row, and a worker leaves a replica alone for `shut_seconds`."""
+    shut_seconds: _Seconds = 10
+    """How long a replica is left alone. Then one request tries it."""
+    snapshot_ms: Annotated[int, msgspec.Meta(ge=50)] = 1_000
+    """How often the factory looks whether keys, tenants or verdicts changed, and workers whether it wrote them anew."""
+    judge_again_ms: Annotated[int, msgspec.Meta(ge=100)] = 60_000
+    """Verdicts are asked for again at least this often."""
+    stale_ms: Annotated[int, msgspec.Meta(ge=200)] = 30_000
+    """Workers refuse every request when the factory has said nothing for so long."""
+    limits: Limits = Limits()
+    """What each tenant may use, as `[gateway.limits]`: `requests_per_minute`, `tokens_per_minute`, `minor_per_month`.
+    A tenant's own budget for a month holds as well."""
+    tenants: dict[str, Limits] = {}
+    """Other limits for some tenants, as `[gateway.tenants.ID]`."""
+    keys: dict[str, Limits] = {}
+    """Limits for some keys, as `[gateway.keys.ID]`, which hold beside those of their tenants."""
+
+
+class ReplicaSettings(Record, frozen=True, kw_only=True):
+    """One server of a model that runs already, and speaks OpenAI's API."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+    """Where it listens, without `/v1`: `http://10.0.0.7:8000`."""
+    country: Country | None = None
+    """ISO 3166-1 alpha-2 of where it stands; nothing for the factory's own country."""
+    key_file: str = ""
+    """A file with the key that it wants, relative to factory.toml; empty for none."""
+    model: str = ""
+    """What it calls the model; empty for the name in the catalogue."""
+    facts: Facts | None = None
+    """What residency rules may ask about who runs it; nothing for the factory's own facts if it stands in the factory's
+    country, else nothing is known."""
+
+
+class ModelSettings(Record, frozen=True, kw_only=True):
+    """`[models.NAME]`: a model of the catalogue."""
+
+    licence: str = ""
+    """Its licence, an SPDX identifier where there is one."""
+    origin: str = ""
+    """ISO 3166-1 alpha-2 of where it was made."""
+    languages: tuple[str, ...] = ()
+    """What it speaks, by BCP 47: `ar`, `fr`, `zgh`, `sw`."""
+    context_tokens_max: _Count = 32_768
+    """Tokens of a request and its answer together, at most. A request that sets no maximum is held to cost so much
+    until it is settled."""
+    input_minor_per_million: Minor = 0
+    """Price of a million tokens of requests, in minor units of the factory's currency."""
+    output_minor_per_million: Minor = 0
+    """Price of a million tokens of answers."""
+    replicas: tuple[ReplicaSettings, ...] = ()
+    """Its servers, as `[[models.NAME.replicas]]`: `url`, `country` (else the factory's), `key_file`, `model` (what the
+    server calls it), `facts` (as `[factory.facts]`)."""
+
+
+def unsound(gateway: GatewaySettings) -> str:
+    """What the fields by themselves do not show to be wrong: field and reason, or nothing."""
+    if gateway.class_default not in DATA_CLASSES:
+        return f"gateway.class_default: `{gateway.class_default}` is not one of {', '.join(DATA_CLASSES)}"
+    if gateway.stale_ms < 2 * gateway.snapshot_ms:
+        return "gateway.stale_ms: has to be at least twice `gateway.snapshot_ms`"
+    return ""

@@ -1,0 +1,286 @@
+"""What workers know of the factory: keys, models, and for each sort of tenant, class and purpose where data may be.
+
+The control plane judges; a worker looks up. A snapshot that is not there, cannot be read or is older than
+`stale_ms` lets nothing through, and a verdict counts until its own date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tawtin.core.meter import month_of
+from tawtin.gateway.settings import Limits
+from tawtin.model.base import Record
+from tawtin.model.resources import Demand, Shape
+from tawtin.model.rules import DATA_CLASSES, Facts
+from tawtin.model.site import Site
+from tawtin.model.tenant import Scope, Tenant
+from tawtin.model.workload import Data, WorkloadSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tawtin.core.residency import Judge
+    from tawtin.core.state import State
+    from tawtin.gateway.settings import GatewaySettings, ModelSettings
+
+FILE: Final = "snapshot.json"
+FRESH: Final = "fresh"
+"""Its time is when the factory last said that the snapshot is what it knows."""
+_NOTHING: Final = Demand(options=(Shape(),))
+_ASKING: Final = (Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
+
+
+class Replica(Record, frozen=True, kw_only=True):
+    """A server of a model. Whatever runs one, an operator or the factory itself, says this of it."""
+
+    id: str
+    """Unique in the snapshot, and the same as long as it is the same server."""
+    url: str
+    country: str
+    facts: Facts = Facts()
+    key_file: str = ""
+    model: str = ""
+    """What it calls the model; empty for the catalogue's name."""
+
+
+class Model(Record, frozen=True, kw_only=True):
+    """A model and its servers."""
+
+    name: str
+    licence: str = ""
+    origin: str = ""
+    languages: tuple[str, ...] = ()
+    context_tokens_max: int
+    input_minor_per_million: int = 0
+    output_minor_per_million: int = 0
+    replicas: tuple[Replica, ...] = ()
+
+
+class Permit(Record, frozen=True, kw_only=True):
+    """A verdict about one place."""
+
+    allowed: bool
+    why: str = ""
+    """The sentence of the verdict, if it is refused."""
+    not_after_ms: int | None = None
+
+
+class Profile(Record, frozen=True, kw_only=True):
+    """What the rules see in a tenant. Tenants that are alike to them share one."""
+
+    permits: dict[str, dict[str, Permit]]
+    """`class/purpose` -> replica -> verdict."""
+
+
+class Holder(Record, frozen=True, kw_only=True):
+    """A tenant."""
+
+    profile: int
+    limits: Limits = Limits()
+
+
+class Key(Record, frozen=True, kw_only=True):
+    """A key that may ask models."""
+
+    tenant: str
+    sha256: str
+    expires_ms: int | None = None
+    limits: Limits = Limits()
+
+
+class Snapshot(Record, frozen=True, kw_only=True):
+    """All of it."""
+
+    factory: str
+    country: str
+    made_ms: int
+    class_default: str
+    purposes: tuple[str, ...] = ()
+    """Those that some rule speaks of."""
+    models: dict[str, Model] = {}
+    profiles: tuple[Profile, ...] = ()
+    tenants: dict[str, Holder] = {}
+    keys: dict[str, Key] = {}
+    until_ms: int = 1 << 62
+    """The first moment at which a verdict in it ends."""
+
+
+def models_of(models: Mapping[str, ModelSettings], site: Site) -> dict[str, Model]:
+    """The catalogue as the settings have it."""
+    found: dict[str, Model] = {}
+    for name, each in sorted(models.items()):
+        replicas: list[Replica] = []
+        for number, one in enumerate(each.replicas):
+            country = one.country or site.country
+            own = site.facts if country == site.country else Facts()
+            replicas.append(
+                Replica(
+                    id=f"{name}#{number}",
+                    url=one.url.rstrip("/"),
+                    country=country,
+                    facts=one.facts if one.facts is not None else own,
+                    key_file=one.key_file,
+                    model=one.model,
+                )
+            )
+        found[name] = Model(
+            name=name,
+            licence=each.licence,
+            origin=each.origin,
+            languages=each.languages,
+            context_tokens_max=each.context_tokens_max,
+            input_minor_per_million=each.input_minor_per_million,
+            output_minor_per_million=each.output_minor_per_million,
+            replicas=tuple(replicas),
+        )
+    return found
+
+
+def make_snapshot(
+    state: State, judge: Judge, models: dict[str, Model], gateway: GatewaySettings, now_ms: int
+) -> Snapshot:
+    """Judge every place for every sort of tenant, class and purpose. Pure."""
+    purposes = (
+        "",
+        *sorted({p for pack in judge.packs.values() for rule in pack.rules for p in rule.purposes}),
+    )
+    replicas = [replica for name in sorted(models) for replica in models[name].replicas]
+    profiles: dict[object, int] = {}
+    made: list[Profile] = []
+    tenants: dict[str, Holder] = {}
+    until_ms = 1 << 62
+    for id in sorted(state.tenants):
+        tenant = state.tenants[id]
+        if tenant.closed:
+            continue
+        sort = (tenant.kind, tenant.country, tenant.sectors, tenant.authorisations, tenant.residency)
+        if sort not in profiles:
+            profiles[sort] = len(made)
+            profile, ends_ms = _profile(judge, tenant, replicas, purposes, state.site, now_ms)
+            until_ms = min(until_ms, ends_ms)
+            made.append(profile)
+        tenants[id] = Holder(profile=profiles[sort], limits=_limits(state, gateway, tenant, now_ms))
+    keys = {
+        key.id: Key(
+            tenant=key.tenant,
+            sha256=key.secret_sha256,
+            expires_ms=key.expires_ms,
+            limits=gateway.keys.get(key.id, Limits()),
+        )
+        for _, key in sorted(state.keys.items())
+        if key.revoked_ms is None and key.tenant in tenants and key.scope in _ASKING
+    }
+    return Snapshot(
+        factory=state.site.name,
+        country=state.site.country,
+        made_ms=now_ms,
+        class_default=gateway.class_default,
+        purposes=purposes[1:],
+        models=models,
+        profiles=tuple(made),
+        tenants=tenants,
+        keys=keys,
+        until_ms=until_ms,
+    )
+
+
+def _profile(
+    judge: Judge, tenant: Tenant, replicas: list[Replica], purposes: tuple[str, ...], site: Site, now_ms: int
+) -> tuple[Profile, int]:
+    """The verdicts about a sort of tenant, and the first moment at which one of them ends."""
+    places: dict[object, Site] = {}
+    until_ms = 1 << 62
+    permits: dict[str, dict[str, Permit]] = {}
+    for data_class in DATA_CLASSES:
+        for purpose in purposes:
+            spec = WorkloadSpec(
+                name="request",
+                run="true",
+                demand=_NOTHING,
+                data=Data(data_class=data_class, purpose=purpose),
+            )
+            row = permits[f"{data_class}/{purpose}"] = dict[str, Permit]()
+            for replica in replicas:
+                what = msgspec.json.encode([replica.country, replica.facts], order="sorted")
+                if what not in places:
+                    # named by all that a verdict depends on, as the judge remembers verdicts by name
+                    places[what] = Site(
+                        name=f"a replica in {replica.country}", country=replica.country, facts=replica.facts
+                    )
+                verdict = judge.verdict(spec, tenant, places[what], now_ms, home=site.country)
+                ends_ms = verdict.not_after_ms
+                row[replica.id] = Permit(
+                    allowed=verdict.allowed,
+                    why="" if verdict.allowed else verdict.sentence,
+                    not_after_ms=ends_ms,
+                )
+                if ends_ms is not None:
+                    until_ms = min(until_ms, ends_ms)
+    return Profile(permits=permits), until_ms
+
+
+def _limits(state: State, gateway: GatewaySettings, tenant: Tenant, now_ms: int) -> Limits:
+    """The limits of a tenant; what its runs cost this month is taken off its budget."""
+    limits = gateway.tenants.get(tenant.id, gateway.limits)
+    budget = tenant.quota.budget_minor_per_month
+    if budget is None:
+        return limits
+    account = state.accounts.get((tenant.id, month_of(now_ms)))
+    left = max(0, budget - (account.cost_minor if account is not None else 0))
+    if limits.minor_per_month is not None:
+        left = min(left, limits.minor_per_month)
+    return msgspec.structs.replace(limits, minor_per_month=left)
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """Put it where workers look, whole or not at all; for this user's eyes only. Raises OSError."""
+    temporary = folder / f".{FILE}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(snapshot))
+    temporary.rename(folder / FILE)
+
+
+def say_fresh(folder: Path) -> None:
+    """Say that the snapshot is what the factory knows now."""
+    with contextlib.suppress(OSError):
+        (folder / FRESH).touch(mode=0o600)
+
+
+class SnapshotReader:
+    """The newest snapshot as a worker has it."""
+
+    def __init__(self, folder: Path, stale_ms: int) -> None:
+        """Read nothing yet."""
+        self.path = folder / FILE
+        self.fresh = folder / FRESH
+        self.stale_ms = stale_ms
+        self.held: Snapshot | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._fresh_ms = 0
+
+    def look(self) -> bool:
+        """Read it again if it was written anew; whether it was. What cannot be read is as if it were not there."""
+        try:
+            found = self.path.stat()
+            self._fresh_ms = self.fresh.stat().st_mtime_ns // 1_000_000
+            seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if seen == self._seen and self.held is not None:
+                return False
+            self.held = msgspec.json.decode(self.path.read_bytes(), type=Snapshot)
+            self._seen = seen
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            self.held, self._seen = None, None
+        return True
+
+    def current(self, now_ms: int) -> Snapshot | None:
+        """The snapshot, unless it is too old to act on."""
+        if self.held is None or abs(now_ms - self._fresh_ms) > self.stale_ms:
+            return None
+        return self.held

@@ -1,0 +1,490 @@
+"""What happens to a request for a model.
+
+1. The snapshot knows the key, the model, and the replicas where this tenant's data of this class may be now.
+2. The ledger holds the most that the request can come to, and has that on disk.
+3. The least busy of the lawful replicas gets it; another one does if the first fails before any of its answer.
+4. The answer passes through, no faster than the client reads.
+5. The ledger is told what was used: by the replica's count, or by an estimate that is marked as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from tawtin.core.keys import read_token
+from tawtin.core.meter import month_of
+from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve, Settle
+from tawtin.gateway.worker import meter
+from tawtin.gateway.worker.ask import PATHS, Ask
+from tawtin.gateway.worker.http import JSON, Problem
+from tawtin.gateway.worker.link import LedgerAway
+from tawtin.gateway.worker.meter import StreamMeter, TooLong
+from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
+from tawtin.model.ids import RANDOM_BITS, make_id
+from tawtin.model.rules import DATA_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tawtin.gateway.settings import GatewaySettings
+    from tawtin.gateway.snapshot import Key, Model, Replica, Snapshot, SnapshotReader
+    from tawtin.gateway.worker.connection import Connection
+    from tawtin.gateway.worker.http import Head
+    from tawtin.gateway.worker.link import Link
+    from tawtin.gateway.worker.upstream import AnswerHead, Upstream
+
+log = logging.getLogger("tawtin.gateway.worker")
+_SSE: Final = "text/event-stream"
+_AGAIN: Final = frozenset((502, 503, 504))
+"""Statuses of a replica after which another one is tried."""
+_MAYBE_LATER_MS: Final = 1_000
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Caller(NamedTuple):
+    """Who asks."""
+
+    key_id: str
+    key: Key
+
+
+class Course(NamedTuple):
+    """A request that is held by the ledger, and on its way."""
+
+    connection: Connection
+    ask: Ask
+    model: Model
+    receipt: str
+    factory: str
+
+    def headers(self, country: str) -> list[tuple[bytes, bytes]]:
+        """What the answer says of where it was made."""
+        return [
+            (b"x-tawtin-factory", self.factory.encode()),
+            (b"x-tawtin-country", country.encode()),
+            (b"x-tawtin-receipt", self.receipt.encode()),
+        ]
+
+
+class Outcome:
+    """What is known so far of an answer, so that it can be charged however it ends."""
+
+    def __init__(self) -> None:
+        """Nothing is known, and nothing was sent."""
+        self.replica: Replica | None = None
+        self.sent = False
+        """Whether the replica has the request."""
+        self.status = 0
+        """Of the replica's answer; 0 before it begins."""
+        self.said: tuple[object, object] | None = None
+        self.guess: Callable[[], int] = lambda: 0
+        self.whole = False
+        self.cause = "replica_failed"
+
+
+class Dispatch:
+    """Answers the requests of one worker."""
+
+    def __init__(self, settings: GatewaySettings, snapshots: SnapshotReader, link: Link) -> None:
+        """Wire it."""
+        self.settings = settings
+        self.snapshots = snapshots
+        self.link = link
+        self.pools: dict[str, Pool] = {}
+        self._turn = 0
+
+    async def answer(self, connection: Connection, head: Head, body: bytes) -> None:
+        """Answer one request. Raises Problem."""
+        path = head.path
+        if path == "/healthz":
+            ready = self.snapshots.current(_now_ms()) is not None
+            connection.respond(200 if ready else 503, b"ok\n" if ready else b"no snapshot\n", b"text/plain")
+            return
+        listing = path == "/v1/models" or path.startswith("/v1/models/")
+        if not listing and path not in PATHS:
+            known = ", ".join(PATHS)
+            raise Problem(404, f"there is nothing at this path: use /v1/models, {known}", code="unknown_url")
+        if head.method != ("GET" if listing else "POST"):
+            raise Problem(
+                405, f"`{head.method}` has no meaning here: use {'GET' if listing else 'POST'}", code="method"
+            )
+        snapshot = self._snapshot()
+        caller = _caller(snapshot, head)
+        if listing:
+            connection.respond(200, _listed(snapshot, path))
+            return
+        head.check_media()
+        ask = Ask(path, body)
+        model = snapshot.models.get(ask.model)
+        if model is None:
+            raise _no_model(ask.model)
+        lawful = self._lawful(snapshot, caller, model, head)
+        await self._reserve_and_go(connection, snapshot, caller, ask, model, lawful)
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self.snapshots.current(_now_ms())
+        if snapshot is None:
+            raise Problem(
+                503,
+                "the gateway does not know what the factory allows at present, and so allows nothing: try again",
+                code="snapshot_stale",
+                retry_ms=_MAYBE_LATER_MS,
+            )
+        return snapshot
+
+    # --- where it may go ------------------------------------------------------------------------------------------
+
+    def _lawful(self, snapshot: Snapshot, caller: Caller, model: Model, head: Head) -> list[Replica]:
+        """The replicas where it may be. Raises Problem with the rule's words if there is none."""
+        data_class = head.text(b"x-tawtin-class") or snapshot.class_default
+        purpose = head.text(b"x-tawtin-purpose")
+        if data_class not in DATA_CLASSES:
+            known = ", ".join(DATA_CLASSES)
+            raise Problem(400, f"`x-tawtin-class` has to be one of {known}", code="invalid_class")
+        if purpose and purpose not in snapshot.purposes:
+            known = ", ".join(snapshot.purposes) or "none"
+            raise Problem(
+                400, f"no rule knows this `x-tawtin-purpose`; known: {known}", code="invalid_purpose"
+            )
+        profile = snapshot.profiles[snapshot.tenants[caller.key.tenant].profile]
+        permits = profile.permits.get(f"{data_class}/{purpose}", {})
+        now, whys = _now_ms(), list[str]()
+        found: list[Replica] = []
+        for replica in model.replicas:
+            permit = permits.get(replica.id)
+            if permit is None:
+                whys.append(f"nobody has judged {replica.country}")
+            elif not permit.allowed:
+                whys.append(permit.why)
+            elif permit.not_after_ms is not None and now >= permit.not_after_ms:
+                whys.append(f"what allowed a replica in {replica.country} is out of date")
+            else:
+                found.append(replica)
+        if not found:
+            why = "; ".join(dict.fromkeys(whys)) or "it has no replica"
+            raise Problem(
+                403, f"no replica of `{model.name}` may have `{data_class}` data of this tenant: {why}",
+                code="no_lawful_replica",
+            )  # fmt: skip
+        return found
+
+    def _choose(self, lawful: list[Replica], tried: set[str]) -> Pool | None:
+        """The least busy of those that may be asked and were not; those that are as busy take turns."""
+        now = asyncio.get_running_loop().time()
+        self._turn += 1
+        pools = [self._pool(replica) for replica in lawful if replica.id not in tried]
+        pools = [pool for pool in pools if pool.may(now)]
+        if not pools:
+            return None
+        turn = self._turn % len(pools)
+        return min((*pools[turn:], *pools[:turn]), key=lambda pool: pool.open)
+
+    def _pool(self, replica: Replica) -> Pool:
+        pool = self.pools.get(replica.id)
+        if pool is None or pool.replica != replica:
+            if pool is not None:
+                pool.close()
+            pool = self.pools[replica.id] = Pool(replica, self.settings)
+        return pool
+
+    # --- the request ----------------------------------------------------------------------------------------------
+
+    async def _reserve_and_go(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        caller: Caller,
+        ask: Ask,
+        model: Model,
+        lawful: list[Replica],
+    ) -> None:
+        now_ms = _now_ms()
+        receipt = make_id("rc", now_ms, secrets.randbits(RANDOM_BITS))
+        tokens_in, out_max = ask.tokens_in(model), ask.tokens_out_max(model)
+        asked = Reserve(
+            receipt=receipt,
+            tenant=caller.key.tenant,
+            key=caller.key_id,
+            model=model.name,
+            tokens_in=tokens_in,
+            tokens_max=tokens_in + out_max,
+            micro_in=meter.micro(model, tokens_in, 0),
+            micro_max=meter.micro(model, tokens_in, out_max),
+            tenant_limits=snapshot.tenants[caller.key.tenant].limits,
+            key_limits=caller.key.limits,
+        )
+        try:
+            said = await self.link.reserve(asked)
+        except LedgerAway:
+            raise Problem(
+                503, "what is used cannot be recorded at present, so that nothing is forwarded: try again",
+                code="ledger_away", retry_ms=_MAYBE_LATER_MS,
+            ) from None  # fmt: skip
+        if isinstance(said, Denied):
+            raise _denied(said, now_ms)
+        course = Course(connection, ask, model, receipt, snapshot.factory)
+        outcome = Outcome()
+        try:
+            await self._try(course, lawful, outcome)
+        except asyncio.CancelledError:
+            outcome.cause = "client_gone" if outcome.replica is not None else "not_sent"
+            raise
+        finally:
+            self.link.settle(_settlement(course, outcome))
+
+    async def _try(self, course: Course, lawful: list[Replica], outcome: Outcome) -> None:
+        """Ask one replica after the other until one answers. Raises Problem."""
+        tried: set[str] = set()
+        why = "all of them fail or are full at present"
+        status = 503
+        for _ in range(self.settings.tries_max):
+            pool = self._choose(lawful, tried)
+            if pool is None:
+                break
+            tried.add(pool.replica.id)
+            pool.open += 1
+            outcome.replica = pool.replica
+            try:
+                last = len(tried) == min(len(lawful), self.settings.tries_max)
+                if await self._ask(course, pool, outcome, last=last):
+                    return
+            except UpstreamFailed as error:
+                pool.went_wrong()
+                log.warning("replica %s failed: %s", pool.replica.id, error)
+                why, status = f"{pool.replica.id}: {error}", 502
+                outcome.sent = False
+                if outcome.status:
+                    self._broken(course, outcome, why)
+                    return
+            except asyncio.CancelledError:
+                pool.went_unseen()
+                raise
+            finally:
+                pool.open -= 1
+        outcome.status = 0
+        raise Problem(status, f"no replica answers: {why}", code="replica_failed", retry_ms=_MAYBE_LATER_MS)
+
+    def _broken(self, course: Course, outcome: Outcome, why: str) -> None:
+        """An answer broke off. A stream says so and ends without its end, so that nobody takes it for whole."""
+        problem = Problem(502, f"the answer broke off: {why}", code="replica_failed")
+        connection = course.connection
+        if course.ask.stream and connection.streaming:
+            connection.piece(b"data: " + problem.body() + b"\n\n")
+            connection.break_off()
+        else:
+            outcome.status = 0  # the client has nothing of it
+            raise problem
+
+    async def _ask(self, course: Course, pool: Pool, outcome: Outcome, *, last: bool) -> bool:
+        """Ask one replica; whether it answered. Raises UpstreamFailed."""
+        request = pool.request(course.ask.path, course.ask.sent(pool.replica.model), course.receipt)
+        while True:
+            upstream = await pool.take()
+            reused = upstream.used
+            upstream.send(request)
+            outcome.sent = True
+            try:
+                head = await upstream.head
+                break
+            except UpstreamFailed:
+                pool.give_back(upstream)
+                if not reused:
+                    raise
+            except BaseException:
+                upstream.abort()
+                pool.give_back(upstream)
+                raise
+        try:
+            if head.status in _AGAIN and not last:
+                pool.went_wrong()
+                upstream.abort()
+                return False
+            outcome.status = head.status
+            if head.status == 200 and head.media == _SSE:
+                await self._stream(course, pool, upstream, outcome)
+            else:
+                await self._whole(course, pool, upstream, head, outcome)
+            if head.status < 500:
+                pool.went_well()
+            else:
+                pool.went_wrong()
+            return True
+        except BaseException:
+            upstream.abort()
+            raise
+        finally:
+            course.connection.reader = None
+            pool.give_back(upstream)
+
+    async def _stream(self, course: Course, pool: Pool, upstream: Upstream, outcome: Outcome) -> None:
+        connection = course.connection
+        passing = StreamMeter(self.settings.event_bytes_max, strip=course.ask.adds_usage)
+        outcome.guess = passing.guess
+
+        def sink(data: bytes) -> None:
+            try:
+                connection.piece(passing.feed(data))
+            except TooLong:
+                upstream.fail(f"an event is longer than {self.settings.event_bytes_max} bytes")
+            outcome.said = passing.said
+
+        connection.reader = upstream
+        connection.begin(200, b"text/event-stream; charset=utf-8", course.headers(pool.replica.country))
+        upstream.attach(sink)
+        await upstream.over
+        if not passing.done and not upstream.framed:
+            raise UpstreamFailed("it closed the connection within its answer")
+        outcome.whole = True
+        connection.end()
+
+    async def _whole(
+        self, course: Course, pool: Pool, upstream: Upstream, head: AnswerHead, outcome: Outcome
+    ) -> None:
+        held = bytearray()
+        most = self.settings.answer_bytes_max
+
+        def sink(data: bytes) -> None:
+            held.extend(data)
+            if len(held) > most:
+                upstream.fail(f"its answer is longer than {most} bytes")
+
+        upstream.attach(sink)
+        await upstream.over
+        body = bytes(held)
+        if head.status in (401, 403):
+            raise UpstreamFailed("it does not take the gateway's key")
+        if head.status < 400:
+            try:
+                outcome.said = meter.usage_in(msgspec.json.decode(body))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise UpstreamFailed("its answer is not JSON") from None
+            outcome.guess = lambda: len(body) // 4
+        outcome.whole = True
+        media = JSON if head.media == "application/json" else b"text/plain; charset=utf-8"
+        course.connection.respond(head.status, body, media, course.headers(pool.replica.country))
+
+    # --- the worker -----------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Give up on what takes too long."""
+        for pool in self.pools.values():
+            pool.sweep(now)
+
+    def states(self) -> tuple[ReplicaState, ...]:
+        """How the replicas of the snapshot do."""
+        held = self.snapshots.held
+        known = [] if held is None else [each.id for model in held.models.values() for each in model.replicas]
+        for id in [id for id in self.pools if id not in known]:
+            if not self.pools[id].open:
+                self.pools.pop(id).close()
+        return tuple(
+            ReplicaState(
+                id=id, open=pool.open, requests=pool.requests, failures=pool.failures, shut=pool.shut
+            )
+            for id in known
+            if (pool := self.pools.get(id)) is not None
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _caller(snapshot: Snapshot, head: Head) -> Caller:
+    """Who asks. Raises Problem."""
+    kind, _, token = head.text(b"authorization").partition(" ")
+    read = read_token(token.strip()) if kind.lower() == "bearer" and len(token) < 512 else None
+    key = snapshot.keys.get(read[0]) if read is not None else None
+    if read is None or key is None or not hmac.compare_digest(read[1], key.sha256):
+        raise Problem(
+            401, "this key is unknown, expired, revoked, or may only read: ask for another one",
+            code="invalid_api_key",
+        )  # fmt: skip
+    if key.expires_ms is not None and key.expires_ms <= _now_ms():
+        raise Problem(401, "this key is expired: ask for another one", code="invalid_api_key")
+    return Caller(read[0], key)
+
+
+def _no_model(name: str) -> Problem:
+    return Problem(
+        404,
+        f"there is no model `{name[:127]}`: GET /v1/models lists them",
+        code="model_not_found",
+        param="model",
+    )
+
+
+def _listed(snapshot: Snapshot, path: str) -> bytes:
+    """The catalogue, or one model of it, in OpenAI's shape with a few fields more. Raises Problem."""
+    models = [
+        {
+            "id": each.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": snapshot.factory,
+            "licence": each.licence,
+            "origin": each.origin,
+            "languages": each.languages,
+            "context_tokens_max": each.context_tokens_max,
+            "countries": sorted({replica.country for replica in each.replicas}),
+        }
+        for each in snapshot.models.values()
+    ]
+    name = path.removeprefix("/v1/models").removeprefix("/")
+    if not name:
+        return _encode({"object": "list", "data": models})
+    found = next((each for each in models if each["id"] == name), None)
+    if found is None:
+        raise _no_model(name)
+    return _encode(found)
+
+
+def _denied(said: Denied, now_ms: int) -> Problem:
+    whose = "this tenant" if said.whose == "tenant" else "this key"
+    if said.limit == "minor_per_month":
+        return Problem(
+            429,
+            f"{whose} may spend {said.most} minor units in {month_of(now_ms)}, and this request could exceed that: "
+            "ask the operator for more, or set a smaller `max_tokens`",
+            code="insufficient_quota",
+        )
+    what = "requests" if said.limit == "requests_per_minute" else "tokens"
+    return Problem(
+        429,
+        f"{whose} may use {said.most} {what} in a minute: wait {said.retry_ms} ms",
+        code="rate_limit_exceeded",
+        retry_ms=said.retry_ms,
+    )
+
+
+def _settlement(course: Course, outcome: Outcome) -> Settle:
+    """What to charge: nothing for what no replica took on, or refused."""
+    replica = outcome.replica
+    cause = "done" if outcome.whole else outcome.cause
+    place = Settle(
+        receipt=course.receipt,
+        replica=replica.id if replica is not None else "",
+        country=replica.country if replica is not None else "",
+        cause=cause,
+    )
+    if outcome.said is None and (
+        outcome.status >= 400
+        or (cause == "client_gone" and not outcome.sent)
+        or (cause not in {"done", "client_gone"} and not outcome.guess())
+    ):
+        return place
+    count = meter.counted(course.ask, course.model, outcome.said, outcome.guess())
+    return msgspec.structs.replace(
+        place,
+        tokens_in=count.tokens_in,
+        tokens_out=count.tokens_out,
+        micro=meter.micro(course.model, count.tokens_in, count.tokens_out),
+        estimated=count.estimated,
+    )
