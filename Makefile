@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs pytest computing waiting alone bench soak lock format clean
+.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs pytest computing waiting alone bench bench-gateway soak lock format clean
 
 PY := .venv/bin/python
 SEEDS ?= 500
@@ -14,6 +14,7 @@ help:
 	@echo 'make kubernetes       build Kubernetes from its Go modules, for tests (needs Go; once, ten minutes on two cores)'
 	@echo 'make test-kubernetes  what is tested on Kubernetes; with KUBECONFIG=..., on a cluster of your own (docs/how-to/kubernetes.md)'
 	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
+	@echo 'make bench-gateway  what a request for a model costs the gateway in processor time, beside nginx if it is installed'
 	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS) of one factory, SOAK_NETWORK_SEEDS=$(SOAK_NETWORK_SEEDS) of several)'
 	@echo 'make lint    ruff, basedpyright, import-linter'
 	@echo 'make docs    the documentation, as HTML, warnings are errors'
@@ -89,6 +90,10 @@ alone: .make/python
 
 bench: .make/python .make/system-bench
 	@$(PY) -m bench
+
+# Beside nginx, if Debian's package nginx-light is there.
+bench-gateway: .make/python
+	@$(PY) -m bench.gateway
 
 SOAK_SEEDS ?= 25000
 SOAK_NETWORK_SEEDS ?= 75000

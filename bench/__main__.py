@@ -37,6 +37,7 @@ TITLES = {
     "clusters": "A factory on Kubernetes and on Ray",
     "affinity": "Prefix affinity of replicas",
     "cli": "The command line",
+    "gateway": "The gateway",
     "idle": "An idle factory",
 }
 HEAD = """# Benchmarks

@@ -170,7 +170,8 @@ def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settin
     try:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        msg = f"{file}{_line(text, str(error))}: {_plain(str(error))}"
+        said = _with_model(str(error), table)
+        msg = f"{file}{_line(text, said)}: {_plain(said)}"
         raise SettingsError(msg) from error
     data = (file.parent / settings.data).resolve()
     rules = settings.rules
@@ -246,6 +247,19 @@ def _plain(message: str) -> str:
     field = place.rstrip("`")
     text = text[:1].lower() + text[1:]
     return f"{field}: {text}" if field else text
+
+
+def _with_model(message: str, table: dict[str, Any]) -> str:
+    """The message with the name of the model that it is about: a key of a dictionary is not in it."""
+    unnamed = "`$.models[...]"
+    if unnamed not in message:
+        return message
+    for name, each in table["models"].items():
+        try:
+            msgspec.convert(each, ModelSettings)
+        except msgspec.ValidationError:
+            return message.replace(unnamed, f"`$.models.{name}")
+    return message
 
 
 def _line(text: str, message: str) -> str:

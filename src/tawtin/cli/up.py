@@ -137,14 +137,21 @@ def tell_manager(said: str) -> None:
 
 def _announce(settings: Settings, url: str, service: Service, *, as_json: bool) -> None:
     runs = len(service.state.runs)
+    gateway = service.gateway.url if service.gateway is not None else ""
     if as_json:
-        output.emit(
-            {"url": url, "name": settings.factory.name, "isolated": service.site.isolated, "adopted": runs}
-        )
+        said: dict[str, object] = {
+            "url": url,
+            "name": settings.factory.name,
+            "isolated": service.site.isolated,
+            "adopted": runs,
+        }
+        output.emit({**said, "gateway": gateway} if gateway else said)
         sys.stdout.flush()
         return
     place = f"{settings.factory.name} ({settings.factory.country})"
     print(f"{place} is up at {url}")
+    if gateway:
+        print(f"  models: {gateway}")
     for each in service.engine.notes():
         print(f"  note: {each}")
     if not service.site.isolated:

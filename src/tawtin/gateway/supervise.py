@@ -183,7 +183,7 @@ class Gateway:
         said = await self._ask(AskUsage(tenant=tenant, month=month))
         return said.rows if isinstance(said, Used) else ()
 
-    async def _ask(self, message: AskEndpoints | AskUsage) -> messages.FromLedger | None:
+    async def _ask(self, message: AskEndpoints | AskUsage) -> messages.FromLedger:
         """Ask the ledger. Raises OSError."""
         async with asyncio.timeout(_ASK_S_MAX):
             reader, writer = await asyncio.open_unix_connection(str(self.folder / messages.SOCKET))
@@ -195,7 +195,8 @@ class Gateway:
                         return messages.from_ledger.decode(body)
             finally:
                 writer.close()
-        return None
+        msg = "the ledger hung up"
+        raise ConnectionResetError(msg)
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:
