@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.network.spaces import possible
-from tools import kubernetes_cluster, ray_cluster
+from tools import kubernetes_cluster, ray_cluster, tiny_model
 
 settings.register_profile(
     "tawtin",
@@ -49,6 +49,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "kustomize": (lambda: _on_path("kubectl"), "kubectl, whose part kustomize is"),
     "debootstrap": (lambda: os.geteuid() == 0 and _on_path("debootstrap"), "root and Debian's debootstrap"),
     "ray": (lambda: ray_cluster.missing() == "", "Ray (sh tools/bootstrap.sh ray)"),
+    "llama": (
+        lambda: not tiny_model.missing(),
+        "llama.cpp and OpenAI's client (uv sync --group gateway-test)",
+    ),
     "torch": (
         lambda: Path("/usr/lib/python3/dist-packages/torch").exists(),
         "PyTorch for /usr/bin/python3 (Debian package python3-torch)",

@@ -18,9 +18,7 @@ from tests.cli.conftest import Home, made
 from tests.gateway.harness import Running
 from tools import tiny_model
 
-pytestmark = pytest.mark.skipif(
-    bool(tiny_model.missing()), reason=f"needs {tiny_model.missing()} (uv sync --group gateway-test)"
-)
+pytestmark = pytest.mark.llama
 MODELS = """
 [gateway]
 port = 0
