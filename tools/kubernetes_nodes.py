@@ -3,25 +3,31 @@
 A node claims processors that the machine need not have, so that the scheduler's limits and not the machine decide.
 
 Images are made here, of this machine's own bash and coreutils, and imported: nothing is pulled. A guard process ends
-what runs in pods, also when whoever started all of this was killed. The plugin that connects pods turns the forwarding
-of packets on (`net.ipv4.ip_forward`), which stays on.
+what runs in pods, also when whoever started all of this was killed.
+
+What nodes change of a machine they change of one of their own, which ends with them: pods are connected in a network
+namespace that the guard has, where forwarding is on; and each node has a mount namespace, with its own kernel settings
+and its own folders in the place of those at fixed paths. Of these folders, empty ones may stay.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
-import secrets
+import shlex
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +45,25 @@ PROGRAMS: Final = tuple(
     ).split()
 )
 CNI: Final = "/usr/lib/cni"
-CONTROLLERS: Final = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd")
+CONTROLLERS: Final = (
+    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified"
+)  # fmt: skip
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _GROUP: Final = "k8s.io"
 """Where containerd puts containers that nobody says a place for."""
+SETTINGS: Final = {
+    "kernel/panic": "0",
+    "kernel/panic_on_oops": "0",
+    "kernel/keys/root_maxbytes": "20000",
+    "kernel/keys/root_maxkeys": "200",
+    "vm/overcommit_memory": "0",
+    "vm/panic_on_oom": "0",
+}
+"""Settings of the kernel that a kubelet changes, as they are without one."""
+FOLDERS: Final = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
+"""What nodes would have together, as these paths are fixed."""
+SUBNET: Final = "10.231.{number}.0/24"
+"""The addresses of a node's pods, in a network of the cluster's own."""
 
 
 def missing_for_nodes() -> str:
@@ -68,8 +89,7 @@ class NodeSet:
     cpus: int
     spawn: Callable[..., None]
     pid: Callable[[str], int]
-    subnet: int = field(default_factory=lambda: secrets.randbelow(100) + 128)
-    _started_at: float = 0.0
+    _network: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -77,13 +97,30 @@ class NodeSet:
         return [f"node{number}" for number in range(self.count)]
 
     def guard(self) -> subprocess.Popen[bytes]:
-        """A process that clears everything away when its input ends, which it does at the latest with this process."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "tools.kubernetes_nodes", str(self.folder)],
+        """A process that clears everything away when its input ends, which it does at the latest with this process.
+
+        The network of the pods is in its namespace.
+        """
+        guard = subprocess.Popen(
+            [
+                _tool("unshare") or "unshare",
+                "--net",
+                sys.executable,
+                "-m",
+                "tools.kubernetes_nodes",
+                str(self.folder),
+            ],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             cwd=Path(__file__).parent.parent,
             start_new_session=True,
         )
+        assert guard.stdout is not None
+        with guard.stdout as said:
+            if not said.readline():
+                raise OSError("the network of the pods could not be made")
+        self._network = f"--net=/proc/{guard.pid}/ns/net"
+        return guard
 
     def socket(self, name: str) -> str:
         """Where the runtime of a node listens."""
@@ -110,7 +147,7 @@ class NodeSet:
                     "ipam": {
                         "type": "host-local",
                         "dataDir": str(here / "addresses"),
-                        "ranges": [[{"subnet": f"10.{self.subnet}.{number}.0/24"}]],
+                        "ranges": [[{"subnet": SUBNET.format(number=number)}]],
                         "routes": [{"dst": "0.0.0.0/0"}],
                     },
                 }
@@ -121,9 +158,11 @@ class NodeSet:
         make_group()
         machine = here / "machine"
         write_processors(machine, self.cpus)
-        own = ["--mount", "--propagation", "private", "/bin/sh", "-c", _OWN_MOUNTS, "sh", str(machine)]
+        write_settings(machine)
+        mine = [_tool("unshare") or "unshare", "--mount", "--propagation", "private"]
+        script = ["/bin/sh", "-ec", own_mounts(machine), "sh"]
         words = [_tool("containerd") or "containerd", "--config", str(here / "containerd.toml")]
-        self.spawn(f"containerd-{name}", _tool("unshare") or "unshare", *own, *words)
+        self.spawn(f"containerd-{name}", _tool("nsenter") or "nsenter", self._network, *mine, *script, *words)
 
     def import_images(self) -> None:
         """Give every runtime the images. Raises subprocess.CalledProcessError."""
@@ -157,6 +196,7 @@ class NodeSet:
             "enforceNodeAllocatable": [],
             "failCgroupV1": False,
             "failSwapOn": False,
+            "makeIPTablesUtilChains": False,
             "containerRuntimeEndpoint": f"unix://{self.socket(name)}",
             "evictionHard": {"imagefs.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},
             "imageGCHighThresholdPercent": 100,
@@ -195,12 +235,26 @@ def write_processors(folder: Path, count: int) -> None:
         (folder / "cpu" / name).write_text(f"0-{count - 1}\n")
 
 
-_OWN_MOUNTS: Final = """\
-mount --bind "$1/cpu" /sys/devices/system/cpu && mount --bind "$1/node" /sys/devices/system/node || exit 1
-shift
-exec "$@"
-"""
-"""A node sees its own processors, and what it mounts nobody else sees, and goes when it has ended."""
+def write_settings(folder: Path) -> None:
+    """What a node sees and changes in the place of the kernel's settings, and of folders at fixed paths."""
+    for name, value in SETTINGS.items():
+        path = folder / "sys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+    for path in FOLDERS:
+        (folder / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+
+
+def own_mounts(machine: Path) -> str:
+    """A script that puts what is in this folder in the machine's place, and then becomes its arguments.
+
+    What it mounts nobody else sees, and goes when the node has ended.
+    """
+    places = {f"{machine}/{part}": f"/sys/devices/system/{part}" for part in ("cpu", "node")}
+    places |= {f"{machine}/sys/{name}": f"/proc/sys/{name}" for name in SETTINGS}
+    places |= {f"{machine}{path}": path for path in FOLDERS}
+    lines = [f"mount --bind {shlex.quote(own)} {path}" for own, path in places.items()]
+    return "\n".join(["mkdir -p " + " ".join(FOLDERS), *lines, 'exec "$@"'])
 
 
 # --- clearing away ---------------------------------------------------------------------------------------------------
@@ -242,6 +296,20 @@ def sweep(folder: Path, name: str) -> None:
     for path in groups:
         with contextlib.suppress(OSError):
             path.rmdir()
+
+
+def remove_group() -> None:
+    """Remove the group of all pods, unless another cluster has some."""
+    for path in _groups(""):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def _loopback_up() -> None:
+    """Containerd listens on the loopback of its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        set_flags, is_up = 0x8914, 1
+        fcntl.ioctl(control, set_flags, struct.pack("16sh14x", b"lo", is_up))
 
 
 def _processes() -> list[int]:
@@ -356,10 +424,13 @@ snapshotter = "overlayfs"
 def main() -> None:
     """Wait until the input ends; then clear the nodes of a folder away."""
     folder = Path(sys.argv[1])
+    _loopback_up()
+    print("ready", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         sys.stdin.buffer.read()
     for path in sorted(folder.glob("node*/containerd.toml")):
         sweep(folder, path.parent.name)
+    remove_group()
     if not (folder / "keep").exists():
         shutil.rmtree(folder, ignore_errors=True)
 

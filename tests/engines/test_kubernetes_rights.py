@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +22,7 @@ from tawtin.store.artifacts import BlobArtifacts
 from tawtin.store.blobs import LocalBlobs
 from tests.engines.benches import kubernetes_bench
 from tools.kubernetes_cluster import Cluster, cluster
-from tools.kubernetes_nodes import IMAGE
+from tools.kubernetes_nodes import FOLDERS, IMAGE, SETTINGS
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
 MANIFEST = Path("deploy/kubernetes/rbac.yaml")
@@ -42,8 +45,31 @@ def role() -> dict[str, Any]:
     return found
 
 
+def machine() -> dict[str, object]:
+    """What nodes of a test's cluster could change of the machine that it runs on."""
+    names = ("net/ipv4/ip_forward", *SETTINGS)
+    save = shutil.which("iptables-save", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    rules = subprocess.run([save], capture_output=True, text=True, check=False).stdout if save else ""
+    return {
+        **{name: Path("/proc/sys", name).read_text() for name in names},
+        "chains": sorted({line.split()[0] for line in rules.splitlines() if line.startswith(":")}),
+        "addresses of pods": "10.231." in Path("/proc/net/fib_trie").read_text(),
+        "folders": {path: _entries(path) for path in FOLDERS},
+    }
+
+
+def _entries(path: str) -> list[str]:
+    return sorted(each.name for each in Path(path).iterdir()) if Path(path).exists() else []
+
+
 @pytest.fixture(scope="module")
-def kubernetes() -> Generator[Cluster]:
+def machine_before() -> dict[str, object]:
+    return machine()
+
+
+@pytest.fixture(scope="module")
+def kubernetes(machine_before: dict[str, object]) -> Generator[Cluster]:
+    assert machine_before
     with cluster(nodes=1) as made:
         for each in things():
             assert made.call("POST", PATHS[each["kind"]], each), each
@@ -82,6 +108,24 @@ def test_the_engine_works_with_the_account_of_the_manifest(kubernetes: Cluster, 
         assert (report.exit_code, bench.text(run)) == (0, "in a pod\n")
         run = bench.start("trap '' TERM; echo ready; while :; do sleep 0.1; done", stop_grace_ms=0)
         bench.says(run, "ready")
+        bench.engine.stop(run, Cause.CANCELLED, 0)
+        bench.end(run)
+    finally:
+        bench.engine.close()
+
+
+def test_a_pod_that_runs_has_changed_nothing_of_the_machine(
+    kubernetes: Cluster, machine_before: dict[str, object], tmp_path: Path
+) -> None:
+    """It has an address, and forwarding is on, in a network of the cluster's own."""
+    bench = kubernetes_bench(kubernetes.kubeconfig, tmp_path)
+    bench.name = "machine"
+    bench.open()
+    try:
+        run = bench.start("cat /proc/net/fib_trie; echo there; sleep 60", stop_grace_ms=0)
+        bench.says(run, "there")
+        assert "10.231.0." in bench.text(run)
+        assert machine() == machine_before
         bench.engine.stop(run, Cause.CANCELLED, 0)
         bench.end(run)
     finally:
