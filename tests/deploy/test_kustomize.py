@@ -13,6 +13,7 @@ import yaml
 from tawtin.bootstrap.settings import load_settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kustomize"
+ENGINE = FOLDER.with_name("kustomize-engine")
 OLDEST, NEWEST = "1.29", kubernetes_validate.latest_version()
 """`ReadWriteOncePod` is for everybody since 1.29."""
 Manifest = dict[str, Any]
@@ -100,12 +101,16 @@ def test_its_settings_are_understood_and_fit_the_pod() -> None:
     assert {str(Path(path).parent) for path in client.values()} == {said.data}
 
 
+def built_of(folder: Path) -> list[Manifest]:
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return list(yaml.safe_load_all(done.stdout))
+
+
 @pytest.mark.kustomize
 def test_kustomize_builds_the_folder_into_manifests_that_fit() -> None:
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True, timeout=60
-    )
-    built = list(yaml.safe_load_all(done.stdout))
+    built = built_of(FOLDER)
     assert {each["kind"] for each in built} == {*manifests(), "ConfigMap"}
     assert {each["kind"]: said for each in built if (said := wrong(each))} == {}
     (settings,) = [each for each in built if each["kind"] == "ConfigMap"]
@@ -113,3 +118,20 @@ def test_kustomize_builds_the_folder_into_manifests_that_fit() -> None:
     (stateful,) = [each for each in built if each["kind"] == "StatefulSet"]
     volumes = stateful["spec"]["template"]["spec"]["volumes"]
     assert settings["metadata"]["name"] in [each.get("configMap", {}).get("name") for each in volumes]
+
+
+@pytest.mark.kustomize
+def test_the_overlay_for_an_engine_adds_rights_a_token_and_the_volume_of_runs() -> None:
+    built = built_of(ENGINE)
+    assert {each["kind"]: said for each in built if (said := wrong(each))} == {}
+    found = {each["kind"]: each for each in built}
+    assert len(found) == len(built)
+    (subject,) = found["ClusterRoleBinding"]["subjects"]
+    account = found["ServiceAccount"]["metadata"]
+    assert (subject["name"], subject["namespace"]) == (account["name"], account["namespace"])
+    spec = found["StatefulSet"]["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is True
+    assert found["ConfigMap"]["data"]["factory.toml"] == (ENGINE / "factory.toml").read_text()
+    engine = load_settings(ENGINE / "factory.toml").engines["cluster"]
+    assert engine["volume"] == {"nfs": found["PersistentVolume"]["spec"]["nfs"]}
+    assert engine["volume_path"] in [each["mountPath"] for each in spec["containers"][0]["volumeMounts"]]

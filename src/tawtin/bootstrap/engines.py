@@ -110,7 +110,10 @@ def bench_of(name: str, table: dict[str, Any], folder: Path) -> Callable[[int], 
         artifacts = BlobArtifacts(LocalBlobs(own / "blobs"))
         mark = hashlib.sha256(str(own).encode()).hexdigest()[:16]
         parts = EngineParts(name=name, root=str(own / "engine"), mark=mark, artifacts=artifacts)
-        mine = {"root": str(own / "engine")} if getattr(given, "root", "") else {}
+        mine: dict[str, Any] = {"root": str(own / "engine")} if getattr(given, "root", "") else {}
+        exposed: tuple[str, ...] | None = getattr(given, "expose", None)
+        if exposed is not None:
+            mine["expose"] = (*exposed, str(own / "shared"))
         return Bench(
             make=lambda: manifest.make(kind, msgspec.structs.replace(given, **mine), parts),
             artifacts=artifacts,

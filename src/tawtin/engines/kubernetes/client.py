@@ -6,6 +6,7 @@ Only what a request means is told apart: it was refused, or nobody knows whether
 # ruff: noqa: ANN401 - objects are JSON, and the official client has no types
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -104,9 +105,7 @@ class Api:
                     client_configuration=configuration,
                 )
         except Exception as error:
-            raise EngineError(
-                f"no credentials for Kubernetes: {error}; set `kubeconfig` to a file that `kubectl` works with"
-            ) from error
+            raise EngineError(f"no credentials for Kubernetes: {error}; {_mend(settings)}") from error
         self._client: Any = kubernetes.client.ApiClient(configuration)
         self._lock = threading.Lock()
         self.server = str(configuration.host)
@@ -196,6 +195,16 @@ def _in_cluster(configuration: Any) -> bool:
     except _config.ConfigException:
         return False
     return True
+
+
+def _mend(settings: KubernetesSettings) -> str:
+    """What to do about credentials that are not there."""
+    if not settings.kubeconfig and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return (
+            "this pod has no token: set `automountServiceAccountToken: true` in it, as deploy/kustomize-engine does, "
+            "or `kubeconfig`"
+        )
+    return "set `kubeconfig` to a file that `kubectl` works with"
 
 
 def _status(data: bytes) -> Object:
