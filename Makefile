@@ -30,8 +30,8 @@ help:
 	@sh tools/bootstrap.sh system $*
 	@touch $@
 
-.make/ray-tried: uv.lock tools/bootstrap.sh .make/python
-	@sh tools/bootstrap.sh ray
+.make/%-tried: uv.lock tools/bootstrap.sh .make/python
+	@sh tools/bootstrap.sh $*
 	@touch $@
 
 demo: .make/python .make/system-demo
@@ -42,7 +42,7 @@ demo-engines: .make/python .make/system-engines .make/ray-tried
 	@$(PY) -m demo
 
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
-test: .make/python .make/system-test .make/ray-tried .make/kubernetes
+test: .make/python .make/system-test .make/ray-tried .make/jax-tried .make/kubernetes
 	@$(MAKE) --no-print-directory --keep-going lint docs computing waiting alone
 
 # Outside of the checkout, so that it is built once for all of them; without Go, or with TAWTIN_NO_KUBERNETES=1, left out.

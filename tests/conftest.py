@@ -57,6 +57,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: Path("/usr/lib/python3/dist-packages/torch").exists(),
         "PyTorch for /usr/bin/python3 (Debian package python3-torch)",
     ),
+    "jax": (
+        lambda: Path(__file__).parents[1].joinpath(".make/jax/ready").exists(),
+        "JAX (sh tools/bootstrap.sh jax)",
+    ),
     "kubernetes": (lambda: not KUBERNETES, KUBERNETES.removeprefix("needs: ")),
     "browser": (lambda: _on_path("chromium"), "a browser (Debian package chromium)"),
     "gpu": (lambda: Path("/proc/driver/nvidia/version").exists(), "an NVIDIA GPU with its driver"),

@@ -3,6 +3,7 @@
 #
 #   tools/bootstrap.sh python            the environment, from uv.lock
 #   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
+#   tools/bootstrap.sh jax               JAX in .make/jax, in the same way: for tests of gangs
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), test or bench
 #
 # Nothing outside the checkout is changed, apart from Debian packages, and these only as root with apt-get.
@@ -93,21 +94,22 @@ make_python() {
     say "python: $python"
     uv=$(find_uv)
     say "uv: $("$uv" --version)"
-    sync .venv with --all-extras --all-groups --no-group ray || die "the environment could not be made; the lines above say why"
+    sync .venv with --all-extras --all-groups --no-group ray --no-group jax || die "the environment could not be made; the lines above say why"
     say "environment ready in $(($(date +%s) - started)) s: .venv"
 }
 
-# Compiled at once: each node and each job of Ray starts Python anew.
-make_ray() {
+# Compiled at once: each node and each job of Ray, and each rank, starts Python anew.
+make_apart() { # group, a file that it has, its name, what is lost without it
     python=$(pwd)/.venv/bin/python
     [ -x "$python" ] || die "first: tools/bootstrap.sh python"
     uv=$(find_uv)
     UV_COMPILE_BYTECODE=1
     export UV_COMPILE_BYTECODE
-    if (sync .make/ray without --only-group ray) >.make/ray.log 2>&1 && [ -x .make/ray/bin/ray ]; then
-        say "Ray ready: .make/ray"
+    if (sync ".make/$1" without --only-group "$1") >".make/$1.log" 2>&1 && [ -e ".make/$1/$2" ]; then
+        touch ".make/$1/ready"
+        say "$3 ready: .make/$1"
     else
-        say "Ray could not be installed, see .make/ray.log; going on without: nothing runs on Ray"
+        say "$3 could not be installed, see .make/$1.log; going on without: $4"
     fi
 }
 
@@ -156,7 +158,8 @@ make_system() {
 
 case ${1:-} in
     python) make_python ;;
-    ray) make_ray ;;
+    ray) make_apart ray bin/ray Ray "nothing runs on Ray" ;;
+    jax) make_apart jax bin/python JAX "no gang computes with JAX" ;;
     system) make_system "${2:?which goal: demo, engines, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | ray | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | jax | system GOAL" ;;
 esac

@@ -39,6 +39,23 @@ for _ in range(200):
 weights = [round(float(each), 3) for each in model.weight.data[0]]
 print(json.dumps({"rank": dist.get_rank(), "weights": weights, "loss": float(loss)}), flush=True)
 """
+JAX = Path(__file__).parents[2] / ".make" / "jax" / "bin" / "python"
+ADDS = """
+import json, os
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+jax.distributed.initialize(where, int(os.environ["NUM_NODES"]), int(os.environ["NODE_RANK"]))
+rank = jax.process_index()
+mesh = Mesh(np.array(jax.devices()), ("ranks",))
+own = np.arange(4, dtype=np.float32)[None] + 10 * rank
+rows = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("ranks")), own)
+total = jax.jit(lambda each: each.sum(0), out_shardings=NamedSharding(mesh, PartitionSpec()))(rows)
+said = {"rank": rank, "ranks": jax.process_count(), "sum": np.asarray(total.addressable_data(0)).tolist()}
+print(json.dumps(said), flush=True)
+"""
 RAY_PROGRAM = """
 import ray
 ray.init(address="auto")
@@ -97,6 +114,32 @@ def trains(bench: Bench) -> None:
     said = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     assert sorted(each["rank"] for each in said) == [0, 1]
     assert said[0]["weights"] == said[1]["weights"] == [1.0, 2.0, 3.0, 4.0]
+
+
+def adds(bench: Bench) -> None:
+    """Two ranks of JAX add up what each of them alone has."""
+    (bench.shared / "adds.py").write_text(ADDS)
+    script = f"JAX_PLATFORMS=cpu exec {JAX} {bench.shared}/adds.py"
+    run = bench.start(script, nodes=2, max_duration_ms=120_000)
+    bench.says(run, '"sum"')  # both have imported JAX by then, which takes longest
+    report = bench.end(run)
+    text = bench.text(run)
+    assert (report.outcome, report.exit_code) == (Outcome.FINISHED, 0), text
+    said = [json.loads(line[line.index("{") :]) for line in text.splitlines() if '{"rank"' in line]
+    want = [{"rank": rank, "ranks": 2, "sum": [10.0, 12.0, 14.0, 16.0]} for rank in (0, 1)]
+    assert sorted(said, key=lambda each: each["rank"]) == want, text
+
+
+@pytest.mark.slurm
+@pytest.mark.jax
+def test_the_ranks_of_a_gang_on_slurm_add_up_with_jax(on_slurm: Bench) -> None:
+    adds(on_slurm)
+
+
+@pytest.mark.ray
+@pytest.mark.jax
+def test_the_ranks_of_a_gang_on_ray_add_up_with_jax(on_ray: Bench) -> None:
+    adds(on_ray)
 
 
 @pytest.mark.slurm
