@@ -75,3 +75,43 @@ def test_a_wrong_setting_of_an_engine_is_named_and_nothing_starts(home: Home, tm
             assert told.code == 1
             assert says in told.out, (table, told.out)
     other.end()
+
+
+def test_each_partition_is_an_engine_with_an_account_of_its_own(tmp_path: Path) -> None:
+    """On nodes that two engines have, runs go by way of the first; that is said, and nothing is offered twice."""
+    partitions = "PartitionName=a100 Nodes=node0 State=UP\nPartitionName=h100 Nodes=node1 State=UP"
+    with cluster(nodes=2, cpus=8, options=partitions) as slurm:
+        home = Home(tmp_path / "home")
+        assert home.tawtin("init", "--name", "Nairobi", "--country", "KE", "--port", "0").code == 0
+        tables = [
+            f'[engines.{name}]\nuse = "slurm"\nconf = "{slurm.conf}"\nask_ms = 500\n'
+            f'partitions = ["{partition}"]\naccount = "{account}"\n'
+            for name, partition, account in (
+                ("old", "a100", "teaching"),
+                ("new", "h100", "research"),
+                ("rest", "all", "x"),
+            )
+        ]
+        settings = home.folder / "factory.toml"
+        settings.write_text("\n".join([settings.read_text(), *tables]))
+        try:
+            home.up("--set", "local.enabled=false")
+            told = home.tawtin("capacity", "--json").json
+            nodes = [(each["node"]["name"], each["node"]["engine"]) for each in told["nodes"]]
+            assert sorted(nodes) == [("node0", "old"), ("node1", "new")]
+            assert (
+                "node `node0` of `rest` is left out: `old` has one of that name"
+                in home.tawtin("capacity").out
+            )
+            spec = tmp_path / "gang.yaml"
+            spec.write_text("name: half\nresources: {cpus: 8, memory: 1GB}\nrun: sleep 1\n")
+            runs = [home.begin("run", "-y", str(spec)) for _ in range(2)]
+            said = [run.communicate(timeout=100) for run in runs]
+            assert [run.returncode for run in runs] == [0, 0], said
+            jobs = slurm.client("squeue", "--states=all", "--noheader", "--format=%N %P %a").splitlines()
+            assert {tuple(job.split()) for job in jobs} == {
+                ("node0", "a100", "teaching"),
+                ("node1", "h100", "research"),
+            }
+        finally:
+            home.end()
