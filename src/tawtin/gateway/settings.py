@@ -74,6 +74,9 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """So many failures in a row, and a worker leaves a replica alone for `shut_seconds`."""
     shut_seconds: _Seconds = 10
     """How long a replica is left alone. Then one request tries it."""
+    over_percent: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
+    """A conversation goes on at the replica that had its last turn, until that has so much more than an equal share of
+    the requests under way."""
     snapshot_ms: Annotated[int, msgspec.Meta(ge=50)] = 1_000
     """How often the factory looks whether keys, tenants or verdicts changed, and workers whether it wrote them anew."""
     judge_again_ms: Annotated[int, msgspec.Meta(ge=100)] = 60_000

@@ -16,6 +16,7 @@ _STREAM_OPTIONS: Final = ("/v1/chat/completions", "/v1/completions")
 _USAGE: Final = b'"stream_options":{"include_usage":true}'
 _DEPTH_SAYS: Final = "it is nested too deeply"
 _N_MAX: Final = 128
+_TEXTS: Final = (b'"messages"', b'"prompt"', b'"input"')
 
 
 class Ask:
@@ -55,6 +56,12 @@ class Ask:
         ]
         self.tokens_out_asked = max(asked)
         """Of each answer, at most; -1 if it does not say."""
+
+    def text(self) -> bytes:
+        """The body's first 64 KiB from where its conversation begins: a replica may have seen how it begins."""
+        starts = [self.body.find(name) for name in _TEXTS]
+        start = min((start for start in starts if start >= 0), default=0)
+        return self.body[start : start + (64 << 10)]
 
     def tokens_in(self, model: Model) -> int:
         """An estimate of the tokens of the request: a quarter of its bytes."""

@@ -2,7 +2,8 @@
 
 1. The snapshot knows the key, the model, and the replicas where this tenant's data of this class may be now.
 2. The ledger holds the most that the request can come to, and has that on disk.
-3. The least busy of the lawful replicas gets it; another one does if the first fails before any of its answer.
+3. The lawful replica that has seen its beginning gets it, unless it is busier than others; another one does if that
+   fails before any of its answer.
 4. The answer passes through, no faster than the client reads.
 5. The ledger is told what was used: by the replica's count, or by an estimate that is marked as one.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from tawtin.core import route
 from tawtin.core.keys import read_token
 from tawtin.core.meter import month_of
 from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve, Settle
@@ -98,7 +100,7 @@ class Dispatch:
         self.snapshots = snapshots
         self.link = link
         self.pools: dict[str, Pool] = {}
-        self._turn = 0
+        self._seen = route.Beginnings()
 
     async def answer(self, connection: Connection, head: Head, body: bytes) -> None:
         """Answer one request. Raises Problem."""
@@ -175,16 +177,15 @@ class Dispatch:
             )  # fmt: skip
         return found
 
-    def _choose(self, lawful: list[Replica], tried: set[str]) -> Pool | None:
-        """The least busy of those that may be asked and were not; those that are as busy take turns."""
+    def _choose(self, lawful: list[Replica], tried: set[str], key: int) -> Pool | None:
+        """Of those that may be asked and were not, the one that has seen this beginning, if it is not too busy."""
         now = asyncio.get_running_loop().time()
-        self._turn += 1
         pools = [self._pool(replica) for replica in lawful if replica.id not in tried]
         pools = [pool for pool in pools if pool.may(now)]
         if not pools:
             return None
-        turn = self._turn % len(pools)
-        return min((*pools[turn:], *pools[:turn]), key=lambda pool: pool.open)
+        seeds, loads = [pool.seed for pool in pools], [pool.open for pool in pools]
+        return pools[route.choose(key, seeds, loads, over_percent=self.settings.over_percent)]
 
     def _pool(self, replica: Replica) -> Pool:
         pool = self.pools.get(replica.id)
@@ -242,10 +243,11 @@ class Dispatch:
     async def _try(self, course: Course, lawful: list[Replica], outcome: Outcome) -> None:
         """Ask one replica after the other until one answers. Raises Problem."""
         tried: set[str] = set()
+        key = self._seen.key(route.beginnings(course.ask.text()))
         why = "all of them fail or are full at present"
         status = 503
         for _ in range(self.settings.tries_max):
-            pool = self._choose(lawful, tried)
+            pool = self._choose(lawful, tried, key)
             if pool is None:
                 break
             tried.add(pool.replica.id)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from tawtin.core import route
 from tawtin.model.base import Record
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ class Pool:
     def __init__(self, replica: Replica, settings: GatewaySettings) -> None:
         """Connect to nothing yet."""
         self.replica = replica
+        self.seed = route.seed(replica.id)
         self.settings = settings
         self.busy: set[Upstream] = set()
         self.open = 0
