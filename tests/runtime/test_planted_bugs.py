@@ -10,6 +10,7 @@ import pytest
 
 from tawtin.core import decide as deciding
 from tawtin.core import fold as folding
+from tawtin.core import health
 from tawtin.core.admit import Submission
 from tawtin.core.decide import Decision
 from tawtin.core.queues import Queues
@@ -358,6 +359,22 @@ def test_evidence_notices_a_state_that_is_changed_behind_the_log():
                 self.state.runs[run.id] = msgspec.structs.replace(run, message="seen")
 
     assert caught(Parts(factory=Meddling)) is Invariant.EVIDENCE
+
+
+# --- sick GPUs -------------------------------------------------------------------------------------------------------
+
+
+def test_limits_notice_a_gpu_in_quarantine_that_is_offered(monkeypatch: Patch):
+    def all_of_it(node: Node, quarantines: object) -> Node:
+        return node
+
+    monkeypatch.setattr(health, "offered", all_of_it)
+    assert caught() is Invariant.LIMITS
+
+
+def test_usage_notices_time_on_a_dead_gpu_that_is_charged(monkeypatch: Patch):
+    monkeypatch.setattr(health, "fault_ms", _always(None))
+    assert caught() is Invariant.USAGE
 
 
 # --- 7 same inputs, same plan ----------------------------------------------------------------------------------------

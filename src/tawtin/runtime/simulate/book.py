@@ -9,6 +9,7 @@ from tawtin.model.events import (
     Entry,
     NodePut,
     NodeRemoved,
+    QuarantinePut,
     RunEnded,
     RunPlaced,
     RunStarted,
@@ -20,6 +21,7 @@ from tawtin.model.ids import workload_of
 from tawtin.model.workload import Outcome
 
 if TYPE_CHECKING:
+    from tawtin.model.health import Quarantine
     from tawtin.model.resources import Node
     from tawtin.model.tenant import Tenant
     from tawtin.model.workload import Run, Workload
@@ -60,12 +62,19 @@ class Book:
         self.time_ms = 0
         self.tenants: dict[str, Tenant] = {}
         self.nodes: dict[str, Node] = {}
+        self.quarantines: dict[str, Quarantine] = {}
         self.works: dict[str, Work] = {}
         self.attempts: dict[str, Attempt] = {}
         self.open: dict[str, Attempt] = {}
         """Runs without an end."""
         self.answers: dict[tuple[str, str], tuple[str, ...]] = {}
         """What each idempotency key of each tenant was answered with."""
+
+    def out(self, node: str, gpus: tuple[int, ...]) -> list[Quarantine]:
+        """The quarantines that some of these GPUs, or their whole node, are in."""
+        names = {"", *(f"#{index}" for index in gpus)}
+        found = [each for each in self.quarantines.values() if each.node == node and each.gpu in names]
+        return [each for each in found if each.returned_ms is None]
 
     def unfinished(self, tenant: str) -> int:
         """How many workloads of a tenant are not over."""
@@ -80,6 +89,8 @@ class Book:
                 self.tenants[event.tenant.id] = event.tenant
             case NodePut():
                 self.nodes[event.node.name] = event.node
+            case QuarantinePut():
+                self.quarantines[event.quarantine.key] = event.quarantine
             case NodeRemoved():
                 self.nodes.pop(event.name, None)
             case WorkloadsSubmitted():

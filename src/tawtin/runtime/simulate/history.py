@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tawtin.model.base import Record
+from tawtin.model.health import FaultKind, GpuFault
+from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, NodeHealth
 from tawtin.model.tenant import Quota
 from tawtin.model.workload import Residency
@@ -36,6 +39,10 @@ class History(Record, frozen=True, kw_only=True):
     workloads: int
     runs: int
     passes: int
+    gpus_sick: int
+    """Quarantines, and changes of them."""
+    ends_for_gpus: int
+    """Runs that ended for one."""
     plans_compared: int
     """By the check, where the plan was not empty."""
     crashes: int
@@ -91,6 +98,11 @@ def _simulate(driver: Driver, steps: int) -> History:
         workloads=len(world.book.works),
         runs=len(world.book.attempts),
         passes=world.passes + driver.world.alive().passes,
+        gpus_sick=sum(each.version for each in world.book.quarantines.values()),
+        ends_for_gpus=sum(
+            each.end is not None and each.end.cause is Cause.GPU_FAILED
+            for each in world.book.attempts.values()
+        ),
         plans_compared=sum(check.compared for check in world.checks if isinstance(check, PlanCheck)),
         crashes=world.crashes,
         true_ms=world.clock.true_ms,
@@ -108,6 +120,9 @@ class Driver:
         self.random = world.random
         self.hurry = self.random.choice((1, 4))
         """How many requests come for each step of the rest."""
+        self.illness = Random(f"GPUs of {world.seed}")  # noqa: S311 - a simulation has to be repeatable
+        """Of its own, so that a history without sick GPUs is what it would be if there were none."""
+        self.gpu_permille = self.illness.choice((0, 0, 10, 40))
 
     def begin(self) -> None:
         """Start the factory and let its operator make the tenants."""
@@ -236,6 +251,8 @@ class Driver:
                 world.crash(draw.randrange(1_000, 20_000))
         if weather.permille(weather.node_permille):
             self._node_changes(draw.choice(list(world.host.nodes)))
+        if self.illness.randrange(1000) < self.gpu_permille:
+            self._gpu_changes()
         if weather.permille(weather.clock_permille):
             world.clock.error_ms += draw.choice((-3_600_000, -1_000, -40, 40, 5_000, 86_400_000))
             world.trace.note(world.clock, f"the clock is off by {world.clock.error_ms} ms")
@@ -254,6 +271,25 @@ class Driver:
         world.host.nodes[name] = node
         world.trace.note(world.clock, f"node {name} is {node.health}, sick GPUs {node.gpus_sick}")
 
+    def _gpu_changes(self) -> None:
+        """A GPU gets a fault, or an operator brings back what is in quarantine on its node, mended or not."""
+        world, draw = self.world, self.illness
+        name = draw.choice(list(world.host.nodes))
+        node = world.host.nodes[name]
+        if draw.randrange(3) == 0:
+            if draw.randrange(2):
+                world.host.nodes[name] = msgspec.structs.replace(node, gpu_faults=())
+            world.trace.note(world.clock, f"what is in quarantine on {name} is brought back")
+            self._guard(lambda: world.send(Request("return", target=name)))
+        elif node.gpus:
+            fatal, now_ms = draw.randrange(3) > 0, world.clock.now_ms()
+            index, code = draw.randrange(node.gpus), 79 if fatal else 63
+            fault = GpuFault(index=index, kind=FaultKind.XID, at_ms=now_ms, fatal=fatal, code=code)
+            others = [each for each in node.gpu_faults if (each.index, each.code) != (index, code)]
+            faults = tuple(sorted((*others, fault)))
+            world.host.nodes[name] = msgspec.structs.replace(node, gpu_faults=faults)
+            world.trace.note(world.clock, f"GPU {index} of {name} has Xid {code}")
+
     # --- the liveness phase -------------------------------------------------------------------------------------
 
     def heal(self) -> None:
@@ -262,7 +298,9 @@ class Driver:
         world.trace.note(world.clock, "faults stop")
         world.weather.clear()
         for name, node in world.host.nodes.items():
-            world.host.nodes[name] = msgspec.structs.replace(node, health=NodeHealth.READY, gpus_sick=())
+            world.host.nodes[name] = msgspec.structs.replace(
+                node, health=NodeHealth.READY, gpus_sick=(), gpu_faults=()
+            )
         again = world.plane is None or draw.randrange(2) == 0
         if again:
             world.crash(0)
@@ -273,7 +311,9 @@ class Driver:
                 check.adopted()
         # an operator's earlier wish that is still on its way must not undo what is mended below
         world.outbox = [pair for pair in world.outbox if pair[1].kind not in {"tenant", "health"}]
+        world.alive().see_nodes()  # no fault of before is told after the return of its GPU
         for name in world.host.nodes:
+            world.send(Request("return", target=name))
             world.send(Request("health", target=name))
         for name, tenant in sorted(world.book.tenants.items()):
             keeps = tenant.quota if draw.randrange(2) else Quota()

@@ -241,6 +241,13 @@ class Plane:
             self.factory.stage(NodePut(node=msgspec.structs.replace(node, health=health)))
         self._answer_when_durable(request)
 
+    def bring_back(self, request: Request) -> None:
+        """Let an operator bring back what is in quarantine on a node."""
+        for quarantine in list(self.factory.state.quarantines.values()):
+            if quarantine.node == request.target and quarantine.out:
+                self.factory.nodes.bring_back(quarantine, "key-sim")
+        self._answer_when_durable(request)
+
     def _answer_when_durable(self, request: Request) -> None:
         if self.factory.staged:
             self.waiting.append(request)

@@ -227,6 +227,8 @@ class World:
             plane.cancel(request)
         elif request.kind == "tenant" and request.put is not None:
             plane.put_tenant(request, request.put)
+        elif request.kind == "return":
+            plane.bring_back(request)
         else:
             plane.set_health(request, request.health)
 

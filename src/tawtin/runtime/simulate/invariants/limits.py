@@ -69,6 +69,8 @@ class LimitsCheck(Check):
         for index in slot.gpus:
             if index >= node.gpus or index in node.gpus_sick:
                 self.fail(f"{run.id} was given GPU {index} of {slot.node}, which is sick or not there")
+            if self.book.out(slot.node, (index,)):
+                self.fail(f"{run.id} was given GPU {index} of {slot.node}, which is in quarantine")
             for other in self.book.open.values():
                 if any(held.node == slot.node and index in held.gpus for held in other.run.slots):
                     self.fail(f"{run.id} was given GPU {index} of {slot.node}, which {other.run.id} holds")

@@ -6,8 +6,11 @@ from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tawtin.model.events import RunEnded, RunMetered
 from tawtin.model.ids import workload_of
+from tawtin.model.workload import Outcome
 from tawtin.runtime.simulate.invariants.base import Check
 from tawtin.runtime.simulate.words import Invariant
 
@@ -53,15 +56,32 @@ class UsageCheck(Check):
 
     def _ended(self, event: RunEnded) -> None:
         process = self.world.host.processes.get(event.run)
-        usage = process.exit.usage if process is not None and process.exit is not None else event.usage
+        run = self.book.attempts[event.run].run
+        usage = event.usage
+        if process is not None and process.exit is not None:
+            usage = self._worth(run, event, process.exit.usage)
         if usage != event.usage:
             self.fail(f"{event.run} is charged for {event.usage} and its machine counted {usage}")
-        run = self.book.attempts[event.run].run
         sums = self._used.setdefault(run.tenant, Counter())
         sums.update(runs=1, wall_ms=usage.wall_ms, cpu_ms=usage.cpu_ms, bytes_out=usage.bytes_out)
         sums["cost_minor"] += price(run, usage)
         if usage.gpu_ms:
             sums[f"gpu_ms {usage.gpu_model}"] += usage.gpu_ms
+
+    def _worth(self, run: Run, event: RunEnded, counted: Usage) -> Usage:
+        """What the machine counted, less the time on a GPU that was worth nothing, if the run did not finish."""
+        since_ms = [
+            each.since_ms
+            for slot in run.slots
+            for each in self.book.out(slot.node, slot.gpus)
+            if each.fatal and each.since_ms >= run.placed_ms
+        ]
+        if not since_ms or event.outcome is Outcome.FINISHED:
+            return counted
+        lost_ms = max(0, event.ended_ms - min(since_ms))
+        wall_ms = max(0, counted.wall_ms - lost_ms)
+        gpus = sum(len(slot.gpus) for slot in run.slots)
+        return msgspec.structs.replace(counted, wall_ms=wall_ms, gpu_ms=min(counted.gpu_ms, wall_ms * gpus))
 
     def checkpoint(self) -> None:
         """The accounts in memory."""
