@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tawtin.bootstrap.engines import portless
+from tawtin.bootstrap.settings import FactorySettings, Settings
 from tawtin.engines.local import portbook
 from tawtin.engines.local.checks import check
 from tawtin.engines.local.portbook import PortBook
@@ -104,6 +106,12 @@ def test_ports_are_given_in_turn_and_come_back_when_runs_are_over(monkeypatch: p
 def test_a_range_of_ports_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"above `local\.ports_last`"):
         check(LocalSettings(root=str(tmp_path), ports_first=3001, ports_last=3000))
+
+
+def test_a_cluster_beside_this_machine_is_named_as_what_runs_no_services() -> None:
+    settings = Settings(factory=FactorySettings(name="casa", country="MA"), engines={"hpc": {"use": "slurm"}})
+    assert portless(settings) == ("hpc",)
+    assert portless(Settings(factory=settings.factory)) == ()
 
 
 def order(run: str) -> RunOrder:
