@@ -225,6 +225,15 @@ def test_what_is_too_long_is_refused_before_it_arrived(gateway: Running, key: st
         assert error_of(read(connection)) == (431, "headers")
 
 
+def test_a_long_body_without_a_key_is_refused_before_it_arrived(gateway: Running, key: str) -> None:
+    for lines in (["Content-Length: 1000000"], ["Transfer-Encoding: chunked"]):
+        with connect(gateway.url) as connection:
+            connection.sendall(head_of(key[:-1], *lines))
+            got = read(connection)
+            assert error_of(got) == (401, "invalid_api_key")
+            assert got.headers["connection"] == "close"
+
+
 def test_a_body_of_just_the_longest_length_is_taken(gateway: Running, stub: Stub, key: str) -> None:
     empty = len(json.dumps({"model": "plain", "x": ""}))
     body = json.dumps({"model": "plain", "x": "a" * ((1 << 20) - empty)}).encode()

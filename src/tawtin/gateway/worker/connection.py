@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("tawtin.gateway.worker")
 _NEVER: Final = float("inf")
 _LINGER_S: Final = 2
+_BODY_OF_STRANGERS_MAX: Final = 64 << 10
+"""A longer body is not kept for somebody who has no key."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -33,12 +35,16 @@ class Reader(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A client. `answer(connection, head, body)` is called for each request, in order."""
+    """A client. `answer(connection, head, body)` is called for each request, in order.
+
+    `admit(head)` is called before a long body is read, and raises Problem if nobody would look at it.
+    """
 
     def __init__(
         self,
         settings: GatewaySettings,
         answer: Callable[[Connection, Head, bytes], Awaitable[None]],
+        admit: Callable[[Head], None],
         connections: set[Connection],
     ) -> None:
         """Belong to a worker."""
@@ -49,6 +55,7 @@ class Connection(asyncio.Protocol):
         """What the present answer comes from: it waits while the client is slower."""
         self.stopping = False
         self._answer = answer
+        self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._held = bytearray()
@@ -117,7 +124,10 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Let it go on."""
-        self.deadline = _NEVER
+        if self._task is not None:
+            self.deadline = _NEVER
+        elif not self._ended:
+            self.deadline = self._loop.time() + self.settings.idle_seconds_max
         if self.reader is not None:
             self.reader.resume()
 
@@ -169,6 +179,8 @@ class Connection(asyncio.Protocol):
         most = self.settings.body_bytes_max
         if head.length > most:
             raise too_large(most)
+        if head.chunked or head.length > _BODY_OF_STRANGERS_MAX:
+            self._admit(head)
         if head.chunked:
             self._chunks = Chunks(most)
         if head.expects and self._transport is not None:
@@ -206,6 +218,7 @@ class Connection(asyncio.Protocol):
         if not self._keep or self.stopping:
             self._transport.close()
             self._ended = True
+            self.deadline = self._loop.time() + self.settings.body_seconds_max  # to read what is left
             return
         self.deadline = self._loop.time() + (
             self.settings.header_seconds_max if self._held else self.settings.idle_seconds_max

@@ -130,6 +130,14 @@ class Dispatch:
         lawful = self._lawful(snapshot, caller, model, head)
         await self._reserve_and_go(connection, snapshot, caller, ask, model, lawful)
 
+    def admit(self, head: Head) -> None:
+        """Refuse a request before its body is read if its key is none. Raises Problem."""
+        try:
+            _caller(self._snapshot(), head)
+        except Problem as problem:
+            problem.close = True
+            raise
+
     def _snapshot(self) -> Snapshot:
         snapshot = self.snapshots.current(_now_ms())
         if snapshot is None:

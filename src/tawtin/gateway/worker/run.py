@@ -52,7 +52,9 @@ async def run(folder: Path, settings: GatewaySettings, stop: asyncio.Event) -> N
     linking = asyncio.create_task(link.run())
     listening = shared_socket(settings.host, settings.port)
     server = await loop.create_server(
-        lambda: Connection(settings, dispatch.answer, connections), sock=listening, backlog=_BACKLOG
+        lambda: Connection(settings, dispatch.answer, dispatch.admit, connections),
+        sock=listening,
+        backlog=_BACKLOG,
     )
     watching = asyncio.create_task(_watch(settings, dispatch, connections))
     try:
