@@ -111,6 +111,27 @@ def test_a_job_that_was_submitted_twice_runs_once(bench: Bench, slurm: Cluster) 
     assert (bench.shared / "starts").read_text("ascii") == "started\n"
 
 
+def test_a_twin_that_begins_first_is_the_job_of_the_run(bench: Bench, slurm: Cluster) -> None:
+    run = bench.run_id()
+    other = fill(slurm)
+    bench.engine.ensure(bench.order(run, f"echo started >>{bench.shared}/starts"))
+    job = job_of(bench, run)
+    bench.engine.close()
+    slurm.client("scontrol", "hold", job)
+    comment = slurm.client("squeue", "--noheader", "--format=%k", "--jobs", job).strip()
+    script = bench.folder / "engine" / "runs" / run / "scripts" / "job.sh"
+    words = ("--parsable", f"--comment={comment}", "--output=/dev/null", str(script))
+    twins = [slurm.client("sbatch", *words).strip() for _ in range(2)]
+    slurm.client("scancel", other)
+    slurm.wait((script.parents[1] / "exit").exists, "no twin has run", 20)
+    bench.said.clear()
+    bench.open()
+    assert bench.end(run).exit_code == 0
+    assert (bench.shared / "starts").read_text("ascii") == "started\n"
+    assert (script.parents[1] / "began").read_text("ascii").split()[1] in twins
+    slurm.wait(lambda: job not in slurm.client("squeue", "-h", "-o", "%A"), "the other one waits", 20)
+
+
 def test_a_crash_between_submission_and_its_record_finds_the_job_again(bench: Bench, slurm: Cluster) -> None:
     run = bench.run_id()
     order = bench.order(run, "echo started")

@@ -65,9 +65,6 @@ class Processes:
             )  # fmt: skip
         return run  # an id is any text by which the job is found again
 
-    def release(self, ids):
-        pass  # nothing is held: the folder that a script makes first lets it run once
-
     def jobs(self):
         return [Job(id=run, run=run, phase=Phase.RUNS) for run in sorted(set(self._ours().values()))]
 

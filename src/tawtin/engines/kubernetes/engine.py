@@ -259,9 +259,6 @@ class KubernetesCluster:
                 return
             time.sleep(0.05)
 
-    def release(self, ids: Iterable[str]) -> None:
-        """No Job is held."""
-
     def jobs(self) -> list[Job]:
         """Our Jobs, as they are watched. Raises ClusterError."""
         jobs, pods, machines = self._jobs.items(), self._pods.items(), self._machines.items()

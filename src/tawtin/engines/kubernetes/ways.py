@@ -21,7 +21,7 @@ _POD: Final = r"""#!/bin/bash
 here=@here@
 rank=${JOB_COMPLETION_INDEX:-0}
 umask 077
-for need in date head mkdir pgrep seq stdbuf sync timeout wc; do
+for need in cat date head mkdir pgrep seq stdbuf timeout truncate wc; do
     command -v "$need" >/dev/null && continue
     echo "the image has no \`$need\`: it needs bash, coreutils and procps"; exit 127
 done
@@ -32,7 +32,7 @@ below() { # everything below a process, parents first: a shell has to know befor
 }
 trap 'kill -TERM $(below $$) 2>/dev/null' TERM
 trap : INT HUP USR1 USR2
-started() { [ -e "$here/@token@" ] || [ -e "$here/@exit@" ]; }
+started() { [ -e "$here/@token@" ] || [ -L "$here/@token@" ] || [ -e "$here/@exit@" ]; }
 waits() { ! started && [ ! -e "$here/@forbidden@" ]; }
 if [ "$rank" = 0 ]; then
     while waits && [ "$(ls "$here" | grep -c '^address\.')" -lt @others@ ]; do sleep 0.1; done
@@ -56,7 +56,7 @@ _FOLLOW: Final = r"""#!/bin/bash
 here=@here@
 rank=$JOB_COMPLETION_INDEX
 umask 077
-over() { [ -e "$here/@exit@" ] || [ -e "$here/ended" ] || [ -e "$here/@forbidden@" ] || [ -f "$here/@token@" ]; }
+over() { [ -e "$here/@exit@" ] || [ -e "$here/ended" ] || [ -e "$here/@forbidden@" ] || [ -L "$here/@token@" ]; }
 end_below() { # everything below a process, but for one
     local below=$1 child
     for child in $(pgrep -P "$below"); do

@@ -162,9 +162,6 @@ class RayCluster:
             self._ray.submit(note.submit[0].encode())
         return self._head + run
 
-    def release(self, ids: Iterable[str]) -> None:
-        """Ray holds nothing."""
-
     def jobs(self) -> list[Job]:
         """Our jobs, found by their names. Raises ClusterError."""
         head = self._head

@@ -31,7 +31,7 @@ done 2>/dev/null
 end_all "$@" 2>/dev/null
 [ -z "$3" ] || rm -f "$here/live.$3"
 """
-_PROLOGUE: Final = '[ -e "$here/token" ] || exec >>"$here/output" 2>&1'
+_PROLOGUE: Final = '[ -e "$here/token" -o -L "$here/token" ] || exec >>"$here/output" 2>&1'
 _BESIDE: Final = 'setsid --fork /bin/bash "$here/scripts/guard.sh" $$ $PPID "" </dev/null >/dev/null 2>&1'
 _ONE: Final = '/bin/bash "$here/scripts/rank.sh"'
 _MANY: Final = """\

@@ -46,8 +46,6 @@ class Job(Record, frozen=True, kw_only=True):
     run: str
     """Whose it is."""
     phase: Phase
-    held: bool = False
-    """It waits for `release`."""
     reason: str = ""
     """Why it waits, or how it ended, in the cluster's words."""
     started_ms: int = 0
@@ -117,11 +115,7 @@ class Cluster(Protocol):
         ...
 
     def submit(self, run: str, folder: str, note: Note) -> str:
-        """Submit what is laid out, held if the cluster can hold jobs; return the job's id. Raises ClusterError."""
-        ...
-
-    def release(self, ids: Iterable[str]) -> None:
-        """Let held jobs start. Raises ClusterError."""
+        """Submit what is laid out; return the job's id. Raises ClusterError."""
         ...
 
     def jobs(self) -> Iterable[Job]:

@@ -1,19 +1,20 @@
-"""Where runs become jobs: laying a folder out, submitting, releasing; and seeing to it that a run never starts.
+"""Where runs become jobs: laying a folder out, and submitting; and seeing to it that a run never starts.
 
-Whoever makes a run's `token` decides: its batch script, as a folder, that it starts; this desk, as a file, that it
+Whoever makes a run's `token` decides: its batch script, as a file, that it starts; this desk, as a link, that it
 never will. Either way the other finds out, on any file system and without asking the cluster.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tawtin.engines.shared import book, durable, folders, scripts
 from tawtin.engines.shared.book import Known, Never, Note
-from tawtin.engines.shared.cluster import Cluster, ClusterDownError, ClusterRefusedError
+from tawtin.engines.shared.cluster import Cluster, ClusterRefusedError
 from tawtin.engines.shared.folders import PlanError
 from tawtin.model.reasons import Cause
 from tawtin.ports import EngineParts, RunOrder
@@ -39,14 +40,14 @@ class Desk:
         self._cluster = cluster
         self._runs = runs
         self._parts = parts
-        self._lock = threading.Lock()
-        self._releasing = threading.Lock()
-        self._to_release: set[str] = set()
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
     def lay_out(self, order: RunOrder) -> Note | None:
-        """Make the run's folder; None if it has one. Raises StartError."""
+        """Make the run's folder; None if it has one. Raises StartError.
+
+        If a crash of the machine forgets it, it is made again, and of two jobs of its name one gets the token.
+        """
         if self._runs.find(order.run) is not None:
             return None
         prepared = self._runs.prepare(order.run)
@@ -61,7 +62,6 @@ class Desk:
         if not durable.rename_new(prepared, self._runs.live(order.run)):
             self._runs.discard(prepared)
             return None
-        durable.sync_folder(self._runs.part("runs"))
         return note
 
     def _fill(self, prepared: str, order: RunOrder) -> Note:
@@ -70,7 +70,7 @@ class Desk:
         self._runs.lay_out(prepared, order, given.scripts, None)
         laid = folders.lay_inputs(prepared, order, self._parts.artifacts, None, sandboxed=False, workdir=True)
         body = scripts.environment_file(order, final, given).encode("utf-8", "surrogateescape")
-        durable.write_file(os.path.join(prepared, scripts.ENVIRONMENT), body, sync=False)
+        durable.write_unread(os.path.join(prepared, scripts.ENVIRONMENT), body, sync=False)
         checkpoint, gpus = order.spec.checkpoint, max((len(slot.gpus) for slot in order.slots), default=0)
         note = Note(
             run=order.run,
@@ -88,11 +88,11 @@ class Desk:
             checkpoint=checkpoint.signal.removeprefix("SIG") if checkpoint else "",
             checkpoint_grace_ms=checkpoint.grace_ms if checkpoint else 0,
         )
-        book.write(prepared, book.NOTE, note)
+        durable.write_unread(os.path.join(prepared, book.NOTE), msgspec.json.encode(note), sync=True)
         return note
 
     def submit(self, known: Known) -> None:
-        """Submit what is laid out, and let it start. Raises StartError, and ClusterDownError: it may be there then."""
+        """Submit what is laid out. Raises StartError, and ClusterDownError: it may be there then."""
         known.tried_at = time.monotonic()
         try:
             job = self._cluster.submit(known.run, known.folder, known.note)
@@ -104,36 +104,14 @@ class Desk:
         finally:
             known.tried_at = time.monotonic()
         self.take_on(known, job)
-        self.release(known)
 
     def take_on(self, known: Known, job: str) -> None:
-        """Write down which job is the run's: no other one is ever released. Raises OSError."""
-        durable.write_file(os.path.join(known.folder, book.JOB), job.encode())
+        """Write down which job is the run's, unless its script knows better. Raises OSError.
+
+        Not at once on disk: what a crash of the machine forgets is found again by the run's name.
+        """
+        durable.write_file(os.path.join(known.folder, book.JOB), job.encode(), sync=False)
         known.job = job
-
-    def release(self, known: Known) -> None:
-        """Let its job start. Jobs that come during one call share the next. Raises ClusterDownError."""
-        with self._lock:
-            self._to_release.add(known.job)
-        with self._releasing:
-            with self._lock:
-                jobs, self._to_release = self._to_release, set()
-            try:
-                if jobs:
-                    self._cluster.release(jobs)
-            except ClusterRefusedError:
-                for job in sorted(jobs):  # one of them may be gone; the others want to start
-                    self._release_one(job)
-            except ClusterDownError:
-                with self._lock:
-                    self._to_release |= jobs
-                raise
-
-    def _release_one(self, job: str) -> None:
-        try:
-            self._cluster.release([job])
-        except ClusterRefusedError:
-            return  # the next look at the cluster says what became of it
 
     # --- not starting ------------------------------------------------------------------------------------------------
 
@@ -159,9 +137,8 @@ def take_token(folder: str) -> bool:
     """Make it certain that the run of this folder never starts; False if it has. Raises OSError."""
     path = os.path.join(folder, scripts.TOKEN)
     try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.symlink(book.NEVER, path)
     except FileExistsError:
-        return not os.path.isdir(path)
-    os.close(fd)
+        return os.path.islink(path)
     durable.sync_folder(folder)
     return True

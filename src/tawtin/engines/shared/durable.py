@@ -41,7 +41,15 @@ def write_file(path: str, body: bytes, *, sync: bool = True) -> None:
     With `sync` it is on disk, name included, when this returns. Raises OSError.
     """
     temporary = f"{path}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    write_unread(temporary, body, sync=sync)
+    os.rename(temporary, path)
+    if sync:
+        sync_folder(os.path.dirname(path))
+
+
+def write_unread(path: str, body: bytes, *, sync: bool) -> None:
+    """Write a file, mode 0600, in a folder that nobody reads yet; `sync` is for its bytes alone. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(body)
         while view:
@@ -50,9 +58,6 @@ def write_file(path: str, body: bytes, *, sync: bool = True) -> None:
             os.fdatasync(fd)
     finally:
         os.close(fd)
-    os.rename(temporary, path)
-    if sync:
-        sync_folder(os.path.dirname(path))
 
 
 def write_json(path: str, value: object, *, sync: bool = True) -> None:

@@ -1,8 +1,8 @@
 """An engine on a cluster whose nodes all see one folder.
 
-Starting a run: 1. lay its folder out, 2. submit its job, held if the cluster can hold jobs, 3. write down the job's id,
-4. release it. After a crash between 2 and 3 the job is found by its run's name before anything is submitted again. The
-script of a job starts only if it can make a folder that nobody made before, so that a second job never does anything.
+Starting a run: 1. lay its folder out, 2. submit its job, 3. write down the job's id. After a crash between 2 and 3 the
+job is found by its run's name before anything is submitted again. The script of a job starts only if it can make a file
+that nobody made before, so that a second job never does anything; the one that does writes down its id itself.
 """
 
 from __future__ import annotations

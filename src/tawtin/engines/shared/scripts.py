@@ -1,6 +1,6 @@
 """The scripts of a run, as a node runs them: bash alone, nothing of ours has to be installed there.
 
-`job.sh` is the job. It takes the start token (making a folder, which one process alone can, on network file systems as
+`job.sh` is the job. It takes the start token (making a file, which one process alone can, on network file systems as
 well), runs `setup.sh`, has `rank.sh` run on every node, and writes down how that ended before it ends itself. `rank.sh`
 sets a rank's variables and its time limit, and runs the tenant's `run.sh`. Where a cluster cannot send signals, every
 rank looks for them in the folder.
@@ -22,9 +22,11 @@ from tawtin.engines.shared.shell import exports
 from tawtin.ports import RunOrder
 
 TOKEN: Final = "token"  # noqa: S105 - a name for a file
-"""A folder: whoever makes it is the one who starts the run, or sees to it that it never starts."""
+"""Whoever makes it is the one who starts the run, by a file, or sees to it that it never starts, by a link."""
 BEGAN: Final = "began"
-"""When the job's script began, milliseconds UTC by the node's clock."""
+"""When the job's script began, milliseconds UTC by the node's clock, and the id of its job if it knows that.
+
+As `exit`, it is written by one call, and is all there if it ends in a newline."""
 EXIT: Final = "exit"
 """How it ended: exit code, when by the node's clock, which step, and whether it was told to end before: `asked` by us,
 `term` by somebody else, or `nothing`."""
@@ -36,7 +38,7 @@ SIGNAL: Final = "signal."
 """`signal.`, a number from 1 up, and its name: what ranks are to be sent, for clusters that cannot."""
 OUTPUT: Final = "output"
 DROPPED: Final = "dropped"
-"""How many bytes of output there were beyond those that are kept."""
+"""How many bytes of output there were beyond those that are kept, less at most a pipe's."""
 CPU: Final = "cpu."
 """`cpu.` and the rank: what the shell's `times` said at the end."""
 FIRST: Final = "first"
@@ -54,38 +56,70 @@ here=@here@
 export PATH=@path@
 @prologue@
 umask 077
-mkdir "$here/@token@" 2>/dev/null || { echo 'this run was started before, or may not start any more' >&2; exit 0; }
-now() { date +%s%3N; }
-put() { cat >"$here/$1.new" && sync "$here/$1.new" && mv "$here/$1.new" "$here/$1"; }
-end_below() { # everything below a process, but for these others
-    local below=$1 child; shift
-    for child in $(pgrep -P "$below"); do
-        case " $* " in *" $child "*) ;; *) end_below "$child" "$@"; kill -KILL "$child";; esac
+set -C # of all that would make this file, one does
+{ : >"$here/@token@"; } 2>/dev/null || { echo 'this run was started before, or may not start any more' >&2; exit 0; }
+set +C
+now() { # milliseconds UTC, into `now`
+    now=${EPOCHREALTIME/[.,]/}
+    now=${now%???}
+    : "${now:=$(date +%s%3N)}"
+}
+end_below() { # everything below a process, but for another
+    local task child more children=()
+    for task in /proc/"$1"/task/*; do
+        more=()
+        read -r -a more <"$task/children"
+        children+=("${more[@]}")
+    done
+    [ -e /proc/$$/task/$$/children ] || children=($(pgrep -P "$1"))
+    for child in "${children[@]}"; do
+        [ "$child" = "$2" ] && continue
+        end_below "$child" "$2"
+        kill -KILL "$child"
+    done
+} 2>/dev/null
+looking() { # what comes out of `tells`, into `said`; meanwhile, whether the job is to end
+    local line
+    said=
+    while read -r -t 1 -u "$tells" line || [ $? -gt 128 ]; do
+        said+=$line
+        [ -e "$here/@forbidden@" ] || continue
+        : >"$here/@asked@"; @end_steps@; end_below $$ $BASHPID
     done
 }
+pen() { # keeps the output, up to a limit, and counts what comes after that
+    trap '' TERM INT HUP USR1 USR2 XFSZ
+    exec {in}<&0
+    exec {tells}< <(ulimit -f @kib_max@; exec cat <&"$in" 2>&1 >&"$out")
+    looking
+    [ -n "$said" ] || return # it did not say that the file is too large
+    truncate -s '<@bytes_max@' "$here/@output@"
+    exec {tells}< <(exec wc -c <&"$in")
+    looking
+    echo "$said" >"$here/@dropped@"
+}
 finish() {
+    local until=$((SECONDS + 5))
     exec >&- 2>&-
-    rm -f "$here/@environment@"
-    end_below $$ "$pen" "$watch"
-    for _ in {1..100}; do kill -0 "$pen" || break; sleep 0.05; done
+    [ -e "$here/@environment@" ] && : >"$here/@environment@"
+    end_below $$ "$pen"
+    while [ $SECONDS -lt $until ] && { read -r -t 1 -u "$kept"; [ $? -gt 128 ]; }; do :; done
     [ -e "$here/@asked@" ] && told=asked
-    echo "$1 $(now) $2 $told" | put @exit@
-    kill -KILL "$watch"
+    now
+    echo "$1 $now $2 $told" >"$here/@exit@"
     exit "$1"
 }
 told=nothing
 trap 'told=term' TERM
 trap : INT HUP USR1 USR2 PIPE
-exec > >(trap '' TERM INT HUP USR1 USR2; stdbuf -o0 head -c @bytes_max@; wc -c >"$here/@dropped@") 2>&1
-pen=$!
-( trap '' TERM INT HUP USR1 USR2
-  while sleep 1 && kill -0 $$; do
-      [ -e "$here/@forbidden@" ] || continue
-      touch "$here/@asked@"; @end_steps@; end_below $$ "$pen" $BASHPID
-  done ) >/dev/null 2>&1 &
-watch=$!
+exec {out}>&1
+coproc PEN { pen; } 2>/dev/null
+pen=$PEN_PID kept=${PEN[0]}
+exec >&"${PEN[1]}" 2>&1 {out}>&-
+eval "exec ${PEN[1]}>&-"
 @beside@
-now | put @began@
+now
+echo "$now @job@" >"$here/@began@"
 @addresses@
 export NODE_IPS SKYPILOT_NODE_IPS="$NODE_IPS" MASTER_ADDR="${NODE_IPS%%
 *}"
@@ -117,7 +151,7 @@ code=$?
 [ $code = 0 ] || { mkdir "$here/@first@" 2>/dev/null && echo $code >"$here/@first@/code"; }
 times >"$here/@cpu@$rank"
 if [ @limit_ms@ != 0 ] && [ $((SECONDS - began)) -ge @limit_s@ ]; then
-    case $code in 124|137|143) touch "$here/@limit@$rank";; esac
+    case $code in 124|137|143) : >"$here/@limit@$rank";; esac
 fi
 exit $code
 """
@@ -182,6 +216,8 @@ class Ways:
     """Once it is settled that this job is the one that starts."""
     addresses: str
     """Sets NODE_IPS: the nodes' addresses, a line each, rank 0 first."""
+    job: str = ""
+    """The id of its job, as the shell finds it."""
     ranks: str
     """Runs `$here/scripts/rank.sh` as every rank, and ends with the code of the one that failed first."""
     rank: str
@@ -207,6 +243,7 @@ def scripts(order: RunOrder, ways: Ways, folder: str, log_bytes_max: int) -> dic
         "prologue": ways.prologue,
         "beside": ways.beside,
         "addresses": ways.addresses,
+        "job": ways.job,
         "ranks": ways.ranks,
         "rank": ways.rank,
         "end_steps": ways.end_ranks,
@@ -224,7 +261,9 @@ def scripts(order: RunOrder, ways: Ways, folder: str, log_bytes_max: int) -> dic
         "limit": LIMIT,
         "first": FIRST,
         "dropped": DROPPED,
+        "output": OUTPUT,
         "bytes_max": str(log_bytes_max),
+        "kib_max": str(-(-log_bytes_max // 1024)),
         "path": '"$PATH"' if ways.keeps_path else shlex.quote(f"{ways.path}:{PATH}" if ways.path else PATH),
         "limit_ms": str(limit_ms),
         "limit_s": str(limit_ms // 1000),

@@ -43,15 +43,15 @@ class End(NamedTuple):
         return self.by_node and (self.cause is Cause.ENGINE_ENDED or by_signal)
 
 
-def began_ms(folder: str) -> int | None:
-    """When the job's script began, if it has."""
-    text = _read(os.path.join(folder, scripts.BEGAN))
-    return int(text) if text.strip().isdecimal() else None
+def began(folder: str) -> tuple[int, str] | None:
+    """When the job's script began, milliseconds, and the id of its job if it knows that; None if it has not begun."""
+    fields = _line(os.path.join(folder, scripts.BEGAN))
+    return (int(fields[0]), "".join(fields[1:])) if fields and fields[0].isdecimal() else None
 
 
 def written_end(folder: str, stop: Cause | None) -> End | None:
     """How the job's script says that it ended; `stop` is why it was asked to, if it was. None if it has not."""
-    fields = _read(os.path.join(folder, scripts.EXIT)).split()
+    fields = _line(os.path.join(folder, scripts.EXIT))
     if len(fields) != 4 or not fields[0].isdecimal() or not fields[1].isdecimal():
         return None
     code, ended_ms, step, told = int(fields[0]), int(fields[1]), fields[2], fields[3]
@@ -106,6 +106,12 @@ def with_output(used: Usage, bytes_out: int) -> Usage:
 def _milliseconds(minutes: str, seconds: str) -> int:
     whole, _, part = seconds.replace(",", ".").partition(".")
     return int(minutes) * 60_000 + int(whole) * 1000 + int(f"{part:0<3}"[:3])
+
+
+def _line(path: str) -> list[str]:
+    """The words of a file of one line; none before it is all there."""
+    text = _read(path)
+    return text.split() if text.endswith("\n") else []
 
 
 def _read(path: str) -> str:

@@ -76,9 +76,11 @@ class Watch:
 
     def _see_begin(self, known: Known, told_ms: int) -> None:
         """Whether it has begun; `told_ms` is when the cluster says so, which settles it if the node's clock is off."""
-        began_ms = states.began_ms(known.folder)
-        if began_ms is None:
+        began = states.began(known.folder)
+        if began is None:
             return
+        began_ms, job = began
+        known.job = job or known.job  # the one that took the token, if there is a twin
         now_ms = time.time_ns() // 1_000_000
         told_ms = told_ms or now_ms
         known.began_ms = began_ms
@@ -99,36 +101,46 @@ class Watch:
                 self._settle(known, by_run.get(known.run, []), asked_at)
 
     def _cancel_strays(self, by_run: dict[str, list[Job]], knows: Callable[[str], Known | None]) -> None:
-        """Cancel jobs that nobody counts on: twins, and those of runs that are over or were never meant."""
+        """Cancel jobs that nobody counts on: twins that wait, and those of runs that are over or were never meant.
+
+        A twin that runs has the token, or ends by itself.
+        """
         strays: list[str] = []
         for run, jobs in by_run.items():
             known = knows(run)
             if known is not None and (known.busy or (not known.job and not known.over)):
                 continue  # one of them is about to be taken on
             mine = known.job if known is not None and not known.over else ""
-            strays += [job.id for job in jobs if job.id != mine and job.phase is not Phase.OVER]
+            left = {Phase.OVER, Phase.RUNS} if mine else {Phase.OVER}
+            strays += [job.id for job in jobs if job.id != mine and job.phase not in left]
         if strays:
             with suppress(ClusterRefusedError):
                 self._cluster.cancel(strays)
 
     def _settle(self, known: Known, jobs: list[Job], now: float) -> None:
         if not known.job:
+            self._see_begin(known, 0)
+        if not known.job:
             self._find_job(known, jobs)
             return
-        job = next((each for each in jobs if each.id == known.job), None)
+        had_begun = known.began_ms is not None  # before this was asked, which is older than what is read now
+        asked = known.job
+        job = next((each for each in jobs if each.id == asked), None)
+        if not had_begun:
+            self._see_begin(known, job.started_ms if job else 0)
+            twin = next((each.id for each in jobs if each.phase is Phase.RUNS), "")
+            if twin and (job is None or job.phase is Phase.OVER):
+                self._desk.take_on(known, twin)  # it has the token, or is about to end
+        if known.job != asked:
+            return  # what the cluster says of the other one is heard at the next look
         if job is None:
             self._gone(known, now)
             return
         known.phase = job.phase
-        had_begun = known.began_ms is not None  # before this was asked, which is older than what is read now
-        if not had_begun:
-            self._see_begin(known, job.started_ms)
         if job.phase is Phase.OVER:
             self._over(known, job, now)
         elif had_begun and job.phase is Phase.WAITS and self._cluster.requeues:
             self._requeued(known, job)
-        elif job.held:  # also one that was released: a controller that is killed forgets the last moments
-            self._work(known, self._desk.release)
         else:
             known.gone_at = 0.0
 
@@ -143,7 +155,6 @@ class Watch:
                     self._ended(known, End(never.cause, None, never.ended_ms))
             elif live:
                 self._desk.take_on(known, min(live, key=lambda job: (len(job), job)))
-                self._desk.release(known)
             else:
                 self._desk.submit(known)
 

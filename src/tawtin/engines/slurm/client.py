@@ -150,11 +150,6 @@ class Slurm:
             raise ClusterDownError(f"sbatch answered `{said.strip()[:80]}`, which names no job")
         return int(number)
 
-    def release(self, ids: Iterable[int]) -> None:
-        """Let held jobs start."""
-        for part in _parts(ids):
-            self.call("scontrol", "release", part)
-
     def signal(self, job: int, name: str, *, everyone: bool) -> None:
         """Send a signal to the job's steps, or to its script and `everyone` below it."""
         self.call("scancel", f"--signal={name}", *(["--full"] if everyone else []), str(job))

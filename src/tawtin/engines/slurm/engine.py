@@ -1,8 +1,8 @@
 """The engine for a Slurm cluster.
 
-Starting a run: 1. lay its folder out where all nodes see it, 2. submit its batch script, held, under a comment that
-names the run, 3. write down the job's id, 4. release it. After a crash between 2 and 3 the job is found by its comment
-before anything is submitted again; what was submitted twice all the same stays held, and is cancelled when it is seen.
+Starting a run: 1. lay its folder out where all nodes see it, 2. submit its batch script under a comment that names the
+run, 3. write down the job's id. After a crash between 2 and 3 the job is found by its comment before anything is
+submitted again. What was submitted twice all the same is cancelled if it waits, and does nothing if it starts.
 """
 
 from __future__ import annotations
@@ -106,12 +106,8 @@ class SlurmCluster:
         return Given(submit=submit, gpu_model=first.gpu_model.upper() if first else "", scripts=texts)
 
     def submit(self, run: str, folder: str, note: Note) -> str:  # noqa: ARG002 - the comment names it
-        """Submit its script, held. Raises ClusterError."""
+        """Submit its script. Raises ClusterError."""
         return str(self._slurm.submit(note.submit, f"{folder}/{SCRIPT}"))
-
-    def release(self, ids: Iterable[str]) -> None:
-        """Let held jobs start. Raises ClusterError."""
-        self._slurm.release(map(int, ids))
 
     def jobs(self) -> list[Job]:
         """Our jobs, found by their comments. Raises ClusterError."""

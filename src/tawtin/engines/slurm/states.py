@@ -49,7 +49,6 @@ def job_of(job: SlurmJob, run: str) -> Job:
         id=str(job.id),
         run=run,
         phase=phase,
-        held=job.reason == "JobHeldUser",
         reason=job.reason if phase is Phase.WAITS else f"({state}{why})",
         started_ms=1000 * job.started_s,
         cause=cause,

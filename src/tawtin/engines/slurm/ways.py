@@ -17,10 +17,11 @@ for name in $(scontrol show hostnames "$SLURM_JOB_NODELIST" 2>/dev/null || echo 
     NODE_IPS="$NODE_IPS${NODE_IPS:+
 }${address:-$name}"
 done"""
-_ONE: Final = '/bin/bash "$here/scripts/rank.sh"'
+_ONE: Final = '( . "$here/scripts/rank.sh" )'
 _MANY: Final = (
     "srun --kill-on-bad-exit=1 --wait=0 --input=none --export=ALL --ntasks-per-node=1 "
     '--nodes={count} --ntasks={count} --cpus-per-task="$SLURM_CPUS_PER_TASK" '
+    '/bin/bash "$here/scripts/rank.sh"'
 )
 
 
@@ -29,8 +30,9 @@ def ways(order: RunOrder, settings: SlurmSettings) -> Ways:
     count = len(order.slots)
     return Ways(
         prologue=_PROLOGUE,
+        job="$SLURM_JOB_ID",
         addresses="NODE_IPS=127.0.0.1" if count == 1 else _ADDRESSES,
-        ranks=_ONE if count == 1 else _MANY.format(count=count) + _ONE,
+        ranks=_ONE if count == 1 else _MANY.format(count=count),
         rank="${SLURM_PROCID:-0}",
         end_ranks=":" if count == 1 else 'scancel --signal=KILL "$SLURM_JOB_ID.0"',
         path=settings.programs,

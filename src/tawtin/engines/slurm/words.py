@@ -50,7 +50,6 @@ def words(
     minutes = minutes_of(order)
     model = machines[names[0]].gpu_model if names and names[0] in machines else ""
     found = [
-        "--hold",
         "--no-requeue",
         "--export=ALL",
         "--input=/dev/null",
