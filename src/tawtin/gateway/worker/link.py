@@ -45,6 +45,7 @@ class Link(asyncio.Protocol):
         self._waiting: dict[str, tuple[asyncio.Future[Granted | Denied], float]] = {}
         self._transport: asyncio.Transport | None = None
         self._frames = Frames()
+        self._out: list[bytes] = []
         self._lost = asyncio.Event()
 
     async def run(self) -> None:
@@ -63,7 +64,7 @@ class Link(asyncio.Protocol):
             raise LedgerAway
         future: asyncio.Future[Granted | Denied] = asyncio.get_running_loop().create_future()
         self._waiting[asked.receipt] = (future, time.monotonic())
-        self._transport.write(frame(asked))
+        self._write(asked)
         try:
             said = await future
         except BaseException:
@@ -78,13 +79,24 @@ class Link(asyncio.Protocol):
         """Say what became of a request, now and after every break of the line, until it is confirmed."""
         self.running.discard(said.receipt)
         self.unsettled[said.receipt] = said
-        if self._transport is not None:
-            self._transport.write(frame(said))
+        self._write(said)
 
     def tell(self, told: Told) -> None:
         """Say how replicas do."""
-        if self._transport is not None:
-            self._transport.write(frame(told))
+        self._write(told)
+
+    def _write(self, said: messages.ToLedger) -> None:
+        """Say something together with all else that is said in this turn of the loop, as each write costs a call."""
+        if self._transport is None:
+            return
+        self._out.append(frame(said))
+        if len(self._out) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and self._transport is not None:
+            self._transport.write(b"".join(out))
 
     def sweep(self) -> None:
         """Hang up on a ledger that does not answer."""
@@ -95,7 +107,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who this is, and what was not confirmed."""
         self._transport = cast("asyncio.Transport", transport)
-        self._frames = Frames()
+        self._frames, self._out = Frames(), []
         self._transport.write(
             frame(Hello(worker=self.worker, open=(*sorted(self.running), *sorted(self.unsettled))))
             + b"".join(map(frame, self.unsettled.values()))
@@ -118,7 +130,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everybody who waits."""
         del exc
-        self._transport = None
+        self._transport, self._out = None, []
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
             if not future.done():
