@@ -1,7 +1,8 @@
 """A factory on a Slurm cluster beside Slurm driven by hand: the same jobs on the same daemons, in turns.
 
-What is paid for beside Slurm's own work: a folder for each run that survives a crash, a hold and a release, a script
-that writes down how it began and ended. By hand, `sbatch --wrap true` does none of that.
+What is paid for beside Slurm's own work: a journal, a folder for each run that survives a crash, a script that bounds
+the log, looks whether it is to end, and writes down how it began and ended. By hand, `sbatch --wrap true` has none of
+that.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ RANKS: Final = 64
 LOOK_MS: Final = 500
 LIVE_RUNS: Final = 10_000
 LIVE_S: Final = 20.0
+PARTS: Final = "each part's share, and what was tried: [decision 0011](decisions/0011-a-token-and-no-hold.md)"
 CLAIMS: Final = {
     "jobs": "finished `true` jobs through a factory on Slurm",
     "delay": "end of a job to its report, p95",
@@ -140,7 +142,7 @@ def live_runs(made: Cluster, folder: Path, count: int) -> tuple[float, float]:
     bench = bench_on(made, folder, submitters=8)
     bench.open()
     try:
-        blocker = slurm_blocker(made)
+        slurm_blocker(made)
         before = resident_mib()
         order = bench.order(bench.run_id(), "true")
         for _ in range(count):
@@ -157,8 +159,6 @@ def live_runs(made: Cluster, folder: Path, count: int) -> tuple[float, float]:
         time.sleep(LIVE_S)
         share = (time.process_time() - cpu_ms) / LIVE_S
         grown = resident_mib() - before
-        made.client("scancel", "--user", str(os.geteuid()), blocker)
-        made.client("scancel", "--user", str(os.geteuid()))
     finally:
         bench.engine.close()
     return share, grown
@@ -168,11 +168,9 @@ def _renamed(order: RunOrder, run: str) -> RunOrder:
     return msgspec.structs.replace(order, run=run, workload=run.rpartition(".")[0])
 
 
-def slurm_blocker(made: Cluster) -> str:
-    """Somebody else's job has the whole cluster."""
-    return made.client(
-        "sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3600"
-    ).strip()
+def slurm_blocker(made: Cluster) -> None:
+    """Somebody else's job has the whole cluster, until that ends."""
+    made.client("sbatch", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3600")
 
 
 def resident_mib() -> float:
@@ -205,7 +203,7 @@ def measure(*, quick: bool) -> list[common.Figure]:
     peer = "`sbatch` by hand, one a job, on the same cluster"
     return [
         common.figure(CLAIMS["jobs"], "/s", ours, peer=peer, peer_value=rate, at_least=0.95, judge="ratio",
-                      note=f"{count} jobs a round, {SUBMITTERS} submitters each"),
+                      note=f"{count} jobs a round, {SUBMITTERS} submitters each; {PARTS}"),
         common.figure("submit to finished on an idle cluster, added to `sbatch` by hand", "ms",
                       [each - hand for each in through], at_most=20, note=alone_note),
         common.figure(CLAIMS["delay"], "ms", delays, value=common.percentile(delays, 95), at_most=LOOK_MS + 200,
