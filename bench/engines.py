@@ -31,7 +31,7 @@ RANKS: Final = 64
 LOOK_MS: Final = 500
 LIVE_RUNS: Final = 10_000
 LIVE_S: Final = 20.0
-PARTS: Final = "each part's share, and what was tried: [decision 0011](decisions/0011-a-token-and-no-hold.md)"
+PARTS: Final = "each part's share, and what was tried: [decision 0011](decisions/0013-a-token-and-no-hold.md)"
 CLAIMS: Final = {
     "jobs": "finished `true` jobs through a factory on Slurm",
     "delay": "end of a job to its report, p95",
