@@ -106,8 +106,10 @@ class Dispatch:
         """Answer one request. Raises Problem."""
         path = head.path
         if path == "/healthz":
-            ready = self.snapshots.current(_now_ms()) is not None
-            connection.respond(200 if ready else 503, b"ok\n" if ready else b"no snapshot\n", b"text/plain")
+            ready = self.link.connected and self.snapshots.current(_now_ms()) is not None
+            connection.respond(
+                200 if ready else 503, b"ok\n" if ready else b"no ledger, or no snapshot\n", b"text/plain"
+            )
             return
         listing = path == "/v1/models" or path.startswith("/v1/models/")
         if not listing and path not in PATHS:

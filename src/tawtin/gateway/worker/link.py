@@ -48,6 +48,11 @@ class Link(asyncio.Protocol):
         self._out: list[bytes] = []
         self._lost = asyncio.Event()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the ledger is there."""
+        return self._transport is not None
+
     async def run(self) -> None:
         """Keep the line open, for ever."""
         loop = asyncio.get_running_loop()
