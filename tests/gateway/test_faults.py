@@ -117,7 +117,8 @@ def test_another_lawful_replica_answers_when_the_first_fails_before_its_answer(t
         replicas.append(ReplicaSettings(url=abroad.url, country="US"))
         with running(tmp_path, {"plain": served(*replicas)}, class_default="government_sensitive") as gateway:
             key = gateway.key()
-            answers = [gateway.ask(key, "plain") for _ in range(12)]
+            talks = [[{"role": "user", "content": f"{number} salam"}] for number in range(12)]
+            answers = [gateway.ask(key, "plain", messages=each) for each in talks]
             rows = gateway.settled()
         assert [each.status for each in answers] == [200] * 12
         assert {each.headers["x-tawtin-country"] for each in answers} == {"MA"}

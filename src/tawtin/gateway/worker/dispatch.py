@@ -25,6 +25,7 @@ from tawtin.core.meter import month_of
 from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve, Settle
 from tawtin.gateway.worker import meter
 from tawtin.gateway.worker.ask import PATHS, Ask
+from tawtin.gateway.worker.catalogue import listed, no_model
 from tawtin.gateway.worker.http import JSON, Problem
 from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
@@ -47,7 +48,6 @@ _SSE: Final = "text/event-stream"
 _AGAIN: Final = frozenset((502, 503, 504))
 """Statuses of a replica after which another one is tried."""
 _MAYBE_LATER_MS: Final = 1_000
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Caller(NamedTuple):
@@ -122,13 +122,13 @@ class Dispatch:
         snapshot = self._snapshot()
         caller = _caller(snapshot, head)
         if listing:
-            connection.respond(200, _listed(snapshot, path))
+            connection.respond(200, listed(snapshot, path))
             return
         head.check_media()
         ask = Ask(path, body)
         model = snapshot.models.get(ask.model)
         if model is None:
-            raise _no_model(ask.model)
+            raise no_model(ask.model)
         lawful = self._lawful(snapshot, caller, model, head)
         await self._reserve_and_go(connection, snapshot, caller, ask, model, lawful)
 
@@ -422,40 +422,6 @@ def _caller(snapshot: Snapshot, head: Head) -> Caller:
     if key.expires_ms is not None and key.expires_ms <= _now_ms():
         raise Problem(401, "this key is expired: ask for another one", code="invalid_api_key")
     return Caller(read[0], key)
-
-
-def _no_model(name: str) -> Problem:
-    return Problem(
-        404,
-        f"there is no model `{name[:127]}`: GET /v1/models lists them",
-        code="model_not_found",
-        param="model",
-    )
-
-
-def _listed(snapshot: Snapshot, path: str) -> bytes:
-    """The catalogue, or one model of it, in OpenAI's shape with a few fields more. Raises Problem."""
-    models = [
-        {
-            "id": each.name,
-            "object": "model",
-            "created": 0,
-            "owned_by": snapshot.factory,
-            "licence": each.licence,
-            "origin": each.origin,
-            "languages": each.languages,
-            "context_tokens_max": each.context_tokens_max,
-            "countries": sorted({replica.country for replica in each.replicas}),
-        }
-        for each in snapshot.models.values()
-    ]
-    name = path.removeprefix("/v1/models").removeprefix("/")
-    if not name:
-        return _encode({"object": "list", "data": models})
-    found = next((each for each in models if each["id"] == name), None)
-    if found is None:
-        raise _no_model(name)
-    return _encode(found)
 
 
 def _denied(said: Denied, now_ms: int) -> Problem:
