@@ -152,7 +152,8 @@ def running(
     state.tenants.update({each.id: each for each in tenants})
     wanted = replace(SETTINGS, **({"limits": limits} if limits else {}), **settings)
     loop = asyncio.new_event_loop()
-    gateway = Gateway(folder / "gateway", wanted, models_of(models, site), judge(), lambda: state)
+    known = models_of(models, site)
+    gateway = Gateway(folder / "gateway", wanted, lambda: known, judge(), lambda: state)
     thread = threading.Thread(target=loop.run_forever, name="gateway")
     thread.start()
     try:

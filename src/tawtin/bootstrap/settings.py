@@ -189,7 +189,7 @@ def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settin
 
 def _gateway(file: Path, text: str, settings: Settings) -> GatewaySettings:
     """The gateway's settings, with an absolute folder if one is named. Raises SettingsError."""
-    wrong = serving.unsound(settings.gateway)
+    wrong = serving.unsound(settings.gateway, settings.models)
     if wrong:
         line = _line(text, f" - at `$.{wrong.partition(':')[0]}`")
         msg = f"{file}{line}: {wrong}"

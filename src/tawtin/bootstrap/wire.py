@@ -171,7 +171,7 @@ def make_gateway(settings: Settings, service: Service) -> Gateway | None:
     return Gateway(
         Path(settings.gateway.folder or Path(settings.data, "gateway")),
         settings.gateway,
-        models_of(settings.models, service.site),
+        lambda: models_of(settings.models, service.site, service.answering),
         judge_of(settings),
         lambda: service.state,
     )

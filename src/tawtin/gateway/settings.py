@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -93,10 +94,12 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
 
 
 class ReplicaSettings(Record, frozen=True, kw_only=True):
-    """One server of a model that runs already, and speaks OpenAI's API."""
+    """One server of a model that runs already, or all replicas of a service, which speak OpenAI's API."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+    url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$")] = ""
     """Where it listens, without `/v1`: `http://10.0.0.7:8000`."""
+    service: Annotated[str, msgspec.Meta(pattern=r"^([^\s/]+/[^\s/]+)?$")] = ""
+    """In its place: a tenant and its service, as `lab/atlas`, whose replicas get requests while they are ready."""
     country: Country | None = None
     """ISO 3166-1 alpha-2 of where it stands; nothing for the factory's own country."""
     key_file: str = ""
@@ -126,11 +129,18 @@ class ModelSettings(Record, frozen=True, kw_only=True):
     """Price of a million tokens of answers."""
     replicas: tuple[ReplicaSettings, ...] = ()
     """Its servers, as `[[models.NAME.replicas]]`: `url`, `country` (else the factory's), `key_file`, `model` (what the
-    server calls it), `facts` (as `[factory.facts]`)."""
+    server calls it), `facts` (as `[factory.facts]`); or `service`, and perhaps `model`."""
 
 
-def unsound(gateway: GatewaySettings) -> str:
+def unsound(gateway: GatewaySettings, models: Mapping[str, ModelSettings]) -> str:
     """What the fields by themselves do not show to be wrong: field and reason, or nothing."""
+    for name, model in models.items():
+        for number, each in enumerate(model.replicas):
+            where = f"models.{name}.replicas[{number}]"
+            if bool(each.url) == bool(each.service):
+                return f"{where}: has to have either `url` or `service`"
+            if each.service and (each.country or each.key_file or each.facts is not None):
+                return f"{where}: a service is of this factory: only `model` has a meaning beside `service`"
     if gateway.class_default not in DATA_CLASSES:
         return f"gateway.class_default: `{gateway.class_default}` is not one of {', '.join(DATA_CLASSES)}"
     if gateway.stale_ms < 2 * gateway.snapshot_ms:

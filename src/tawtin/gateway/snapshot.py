@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from tawtin.core.residency import Judge
     from tawtin.core.state import State
-    from tawtin.gateway.settings import GatewaySettings, ModelSettings
+    from tawtin.gateway.settings import GatewaySettings, ModelSettings, ReplicaSettings
 
 FILE: Final = "snapshot.json"
 FRESH: Final = "fresh"
@@ -111,12 +112,21 @@ class Snapshot(Record, frozen=True, kw_only=True):
     """The first moment at which a verdict in it ends."""
 
 
-def models_of(models: Mapping[str, ModelSettings], site: Site) -> dict[str, Model]:
-    """The catalogue as the settings have it."""
+Ready = Callable[[str, str], Iterable[tuple[str, str]]]
+"""Of a tenant's service: run and address (host and port) of each replica that is ready now."""
+
+
+def models_of(
+    models: Mapping[str, ModelSettings], site: Site, ready: Ready = lambda _tenant, _name: ()
+) -> dict[str, Model]:
+    """The catalogue as the settings have it, with the replicas of services that are ready."""
     found: dict[str, Model] = {}
     for name, each in sorted(models.items()):
         replicas: list[Replica] = []
         for number, one in enumerate(each.replicas):
+            if one.service:
+                replicas += _of_service(name, one, site, ready)
+                continue
             country = one.country or site.country
             own = site.facts if country == site.country else Facts()
             replicas.append(
@@ -140,6 +150,20 @@ def models_of(models: Mapping[str, ModelSettings], site: Site) -> dict[str, Mode
             replicas=tuple(replicas),
         )
     return found
+
+
+def _of_service(model: str, one: ReplicaSettings, site: Site, ready: Ready) -> list[Replica]:
+    tenant, _, name = one.service.partition("/")
+    return [
+        Replica(
+            id=f"{model}#{run}",
+            url=f"http://{address}",
+            country=site.country,
+            facts=site.facts,
+            model=one.model,
+        )
+        for run, address in ready(tenant, name)
+    ]
 
 
 def make_snapshot(

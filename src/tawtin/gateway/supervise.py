@@ -52,11 +52,14 @@ class Gateway:
         self,
         folder: Path,
         settings: GatewaySettings,
-        models: dict[str, Model],
+        models: Callable[[], dict[str, Model]],
         judge: Judge,
         state: Callable[[], State],
     ) -> None:
-        """Wire it; nothing happens before `start`. `state` gives the present one, which is durable or soon will be."""
+        """Wire it; nothing happens before `start`.
+
+        `models` gives the catalogue as it is now, `state` the present state, which is durable or soon will be.
+        """
         self.folder = folder
         self.settings = settings
         self.models = models
@@ -147,7 +150,9 @@ class Gateway:
     def _refresh(self, until_ms: int) -> int:
         """Write a snapshot if another one is due, and say that it is fresh; return when the next one is due."""
         state, now_ms = self.state(), time.time_ns() // 1_000_000
+        models = self.models()
         told = (
+            models,
             len(state.tenants),
             sum(each.version for each in state.tenants.values()),
             len(state.keys),
@@ -155,7 +160,7 @@ class Gateway:
             sum(each.version for each in state.accounts.values()),
         )
         if now_ms >= until_ms or told != self._told:
-            made: Snapshot = make_snapshot(state, self.judge, self.models, self.settings, now_ms)
+            made: Snapshot = make_snapshot(state, self.judge, models, self.settings, now_ms)
             write_snapshot(self.folder, made)
             self._told = told
             until_ms = min(made.until_ms, now_ms + self.settings.judge_again_ms)
@@ -170,12 +175,12 @@ class Gateway:
         if replicas:
             said = await self._ask(AskEndpoints())
             workers = said.workers if isinstance(said, Endpoints) else ()
-        currency = self.state().site.currency
+        currency, models = self.state().site.currency, self.models()
         return EndpointsView(
             url=self.url,
             workers=sum(name != "ledger" for name in self._running),
-            models=tuple(_model_view(each, currency) for each in self.models.values()),
-            replicas=tuple(_replica_views(self.models, workers)) if replicas else (),
+            models=tuple(_model_view(each, currency) for each in models.values()),
+            replicas=tuple(_replica_views(models, workers)) if replicas else (),
         )
 
     async def used(self, tenant: str, month: str) -> tuple[TokensUsed, ...]:

@@ -64,9 +64,21 @@ class Services(Workloads):
         return self._shown(about, name)
 
     def published(self, tenant: str = "") -> tuple[ServiceView, ...]:
-        """What whoever forwards requests has to know: where replicas are, and which are ready. No name: all tenants."""
+        """All services as they are now, of one tenant or (empty) of all."""
         keys = [key for key in sorted(self.state.services) if not tenant or key[0] == tenant]
         return tuple(self._shown(*key) for key in keys)
+
+    def answering(self, tenant: str, name: str) -> list[tuple[str, str]]:
+        """Run and address of each replica that answers requests, those that are being stopped left out."""
+        found: list[tuple[str, str]] = []
+        for each in replicas_of(self.state, tenant, name):
+            run = self.state.runs.get(self.state.run_of.get(each.id, ""))
+            if run is None or each.cancel or run.stop is not None:
+                continue
+            seen = self.watch.of(run.id)
+            if seen is not None and seen.readiness is Readiness.READY:
+                found.append((run.id, run.address))
+        return found
 
     def _shown(self, tenant: str, name: str) -> ServiceView:
         members = self._members(tenant, name)
