@@ -205,3 +205,20 @@ def test_a_folder_outside_of_the_volume_is_refused() -> None:
         Makes(KubernetesSettings(volume_path="/other"), "mark", "/shared/tawtin", 64_000)
     with pytest.raises(PlanError, match="/etc"):
         Makes(KubernetesSettings(expose=("/etc",)), "mark", "/shared/tawtin", 64_000)
+
+
+@pytest.mark.parametrize(
+    ("said", "want"),
+    [
+        ('pods "a" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true', True),
+        ('pods "a" is forbidden: exceeded quota: lab, requested: cpu=2, used: cpu=8, limited: cpu=8', False),
+        (
+            'pods is forbidden: User "system:job-controller" cannot create resource "pods" in API group ""',
+            False,
+        ),
+        ("Internal error occurred: failed calling webhook", False),
+        ("", False),
+    ],
+)
+def test_a_refusal_of_pods_lasts_or_it_does_not(said: str, want: bool) -> None:
+    assert states.lasts(said and f"Error creating: {said}") is want

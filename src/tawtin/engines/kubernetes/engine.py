@@ -312,7 +312,7 @@ class KubernetesCluster:
         events = self._api.call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)
         words = [text(event, "message") for event in rows(events, "items")]
         last = words[-1] if words else ""
-        return last, bool(last) and "exceeded quota" not in last and "forbidden" in last
+        return last, states.lasts(last)
 
     def signal(self, known: Known, name: str) -> None:
         """Kubernetes sends no signals: ranks find it in the folder. Raises OSError."""

@@ -99,6 +99,16 @@ def job_of(
     return Job(id=key, run=run, phase=Phase.WAITS, reason=_waits(job, live))
 
 
+def lasts(refusal: str) -> bool:
+    """Whether what Kubernetes says of pods that it does not make will stay so.
+
+    A quota may have room later, and an API server that has just started does not know yet what its own controllers may.
+    """
+    return (
+        "forbidden" in refusal and "exceeded quota" not in refusal and "cannot create resource" not in refusal
+    )
+
+
 def why(job: Object | None, pods: list[Object]) -> tuple[Cause | None, int | None, str]:
     """Why it is over, with the exit code that goes with it; no cause if its script knows better."""
     for pod in pods:
