@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tawtin.engines.local import cgroups, spares
+from tawtin.engines.shared import durable
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Shape
 from tawtin.model.workload import Outcome, Usage
@@ -113,7 +114,10 @@ def test_a_late_order_to_stop_does_not_reach_the_next_run(engine: Rig, names: It
 
 def test_one_that_is_killed_while_it_waits_costs_no_run(engine: Rig, names: Iterator[str]) -> None:
     pid = finish(engine, next(names))
+    ticks = durable.start_ticks(pid)
+    assert ticks is not None
     kill(pid)
+    engine.until(lambda: not durable.still_there(pid, ticks))
     run = next(names)
     assert engine.finish(run, "echo fine").exit_code == 0
     assert engine.supervisor(run) != pid
