@@ -56,6 +56,10 @@ port = {port}                   # 0 lets the system choose
 # url = "http://10.0.0.7:8000"         # vLLM, llama.cpp, Ollama: what speaks OpenAI's API
 # country = {country}              # where it stands, if not here
 
+# [services]
+# probe_ms = 5000             # how often a replica that is ready is asked whether it still is
+# unready_ms_max = 180000     # one that is not for so long is started again
+
 # [policy]
 # preemption = true           # whether work of higher priority may interrupt work of lower priority
 # roam_after_ms = 30000       # peers are asked for work that is not expected to start here within this time
