@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.kustomize,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare (Debian package util-linux)"),
+    pytest.mark.skipif(not shutil.which("unshare"), reason="needs: unshare (Debian package util-linux)"),
 ]
 
 HERE = """\

@@ -20,12 +20,6 @@ BODY = json.dumps({"model": "plain", **CHAT}).encode()
 
 
 @pytest.fixture(scope="module")
-def stub() -> Iterator[Stub]:
-    with Stub() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def gateway(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     models = {"plain": served(ReplicaSettings(url=stub.url))}
     with running(
@@ -39,11 +33,6 @@ def gateway(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         connections_max=20,
     ) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def key(gateway: Running) -> str:
-    return gateway.key()
 
 
 def head_of(key: str, *lines: str, line: str = "POST /v1/chat/completions HTTP/1.1") -> bytes:

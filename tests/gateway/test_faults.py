@@ -15,12 +15,6 @@ from tests.web.raw import connect, request
 
 
 @pytest.fixture(scope="module")
-def stub() -> Iterator[Stub]:
-    with Stub() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def gateway(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     names = ("plain", "dies", "stalls", "mute", "endless", "flood")
     models = {name: served(ReplicaSettings(url=stub.url)) for name in names}
@@ -34,11 +28,6 @@ def gateway(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         failures_max=1_000,
     ) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def key(gateway: Running) -> str:
-    return gateway.key()
 
 
 def streamed(url: str, key: str, model: str) -> tuple[bytes, bool]:

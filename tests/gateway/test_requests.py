@@ -15,12 +15,6 @@ from tests.web.raw import request
 
 
 @pytest.fixture(scope="module")
-def stub() -> Iterator[Stub]:
-    with Stub() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def gateway(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     names = ("plain", "lies", "silent", "wrong", "nonsense", "huge", "closes")
     models = {name: served(ReplicaSettings(url=stub.url)) for name in names}
@@ -28,11 +22,6 @@ def gateway(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     models["renamed"] = served(ReplicaSettings(url=stub.url + "/base", model="plain-7b"))
     with running(tmp_path_factory.mktemp("gateway"), models, answer_bytes_max=1 << 20) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def key(gateway: Running) -> str:
-    return gateway.key()
 
 
 def test_an_answer_passes_untouched_and_is_settled_by_the_replicas_count(
