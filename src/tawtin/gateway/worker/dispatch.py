@@ -11,33 +11,29 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
-import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tawtin.core import route
-from tawtin.core.keys import read_token
-from tawtin.core.meter import month_of
-from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve, Settle
+from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve
 from tawtin.gateway.worker import meter
 from tawtin.gateway.worker.ask import PATHS, Ask
+from tawtin.gateway.worker.callers import caller_of, denied, lawful_replicas, now_ms
 from tawtin.gateway.worker.catalogue import listed, no_model
+from tawtin.gateway.worker.course import Course, Outcome, settlement
 from tawtin.gateway.worker.http import JSON, Problem
 from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
 from tawtin.model.ids import RANDOM_BITS, make_id
-from tawtin.model.rules import DATA_CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tawtin.gateway.settings import GatewaySettings
-    from tawtin.gateway.snapshot import Key, Model, Replica, Snapshot, SnapshotReader
+    from tawtin.gateway.snapshot import Model, Replica, Snapshot, SnapshotReader
+    from tawtin.gateway.worker.callers import Caller
     from tawtin.gateway.worker.connection import Connection
     from tawtin.gateway.worker.http import Head
     from tawtin.gateway.worker.link import Link
@@ -48,47 +44,6 @@ _SSE: Final = "text/event-stream"
 _AGAIN: Final = frozenset((502, 503, 504))
 """Statuses of a replica after which another one is tried."""
 _MAYBE_LATER_MS: Final = 1_000
-
-
-class Caller(NamedTuple):
-    """Who asks."""
-
-    key_id: str
-    key: Key
-
-
-class Course(NamedTuple):
-    """A request that is held by the ledger, and on its way."""
-
-    connection: Connection
-    ask: Ask
-    model: Model
-    receipt: str
-    factory: str
-
-    def headers(self, country: str) -> list[tuple[bytes, bytes]]:
-        """What the answer says of where it was made."""
-        return [
-            (b"x-tawtin-factory", self.factory.encode()),
-            (b"x-tawtin-country", country.encode()),
-            (b"x-tawtin-receipt", self.receipt.encode()),
-        ]
-
-
-class Outcome:
-    """What is known so far of an answer, so that it can be charged however it ends."""
-
-    def __init__(self) -> None:
-        """Nothing is known, and nothing was sent."""
-        self.replica: Replica | None = None
-        self.sent = False
-        """Whether the replica has the request."""
-        self.status = 0
-        """Of the replica's answer; 0 before it begins."""
-        self.said: tuple[object, object] | None = None
-        self.guess: Callable[[], int] = lambda: 0
-        self.whole = False
-        self.cause = "replica_failed"
 
 
 class Dispatch:
@@ -106,7 +61,7 @@ class Dispatch:
         """Answer one request. Raises Problem."""
         path = head.path
         if path == "/healthz":
-            ready = self.link.connected and self.snapshots.current(_now_ms()) is not None
+            ready = self.link.connected and self.snapshots.current(now_ms()) is not None
             connection.respond(
                 200 if ready else 503, b"ok\n" if ready else b"no ledger, or no snapshot\n", b"text/plain"
             )
@@ -120,7 +75,7 @@ class Dispatch:
                 405, f"`{head.method}` has no meaning here: use {'GET' if listing else 'POST'}", code="method"
             )
         snapshot = self._snapshot()
-        caller = _caller(snapshot, head)
+        caller = caller_of(snapshot, head)
         if listing:
             connection.respond(200, listed(snapshot, path))
             return
@@ -129,19 +84,19 @@ class Dispatch:
         model = snapshot.models.get(ask.model)
         if model is None:
             raise no_model(ask.model)
-        lawful = self._lawful(snapshot, caller, model, head)
+        lawful = lawful_replicas(snapshot, caller, model, head)
         await self._reserve_and_go(connection, snapshot, caller, ask, model, lawful)
 
     def admit(self, head: Head) -> None:
         """Refuse a request before its body is read if its key is none. Raises Problem."""
         try:
-            _caller(self._snapshot(), head)
+            caller_of(self._snapshot(), head)
         except Problem as problem:
             problem.close = True
             raise
 
     def _snapshot(self) -> Snapshot:
-        snapshot = self.snapshots.current(_now_ms())
+        snapshot = self.snapshots.current(now_ms())
         if snapshot is None:
             raise Problem(
                 503,
@@ -152,40 +107,6 @@ class Dispatch:
         return snapshot
 
     # --- where it may go ------------------------------------------------------------------------------------------
-
-    def _lawful(self, snapshot: Snapshot, caller: Caller, model: Model, head: Head) -> list[Replica]:
-        """The replicas where it may be. Raises Problem with the rule's words if there is none."""
-        data_class = head.text(b"x-tawtin-class") or snapshot.class_default
-        purpose = head.text(b"x-tawtin-purpose")
-        if data_class not in DATA_CLASSES:
-            known = ", ".join(DATA_CLASSES)
-            raise Problem(400, f"`x-tawtin-class` has to be one of {known}", code="invalid_class")
-        if purpose and purpose not in snapshot.purposes:
-            known = ", ".join(snapshot.purposes) or "none"
-            raise Problem(
-                400, f"no rule knows this `x-tawtin-purpose`; known: {known}", code="invalid_purpose"
-            )
-        profile = snapshot.profiles[snapshot.tenants[caller.key.tenant].profile]
-        permits = profile.permits.get(f"{data_class}/{purpose}", {})
-        now, whys = _now_ms(), list[str]()
-        found: list[Replica] = []
-        for replica in model.replicas:
-            permit = permits.get(replica.id)
-            if permit is None:
-                whys.append(f"nobody has judged {replica.country}")
-            elif not permit.allowed:
-                whys.append(permit.why)
-            elif permit.not_after_ms is not None and now >= permit.not_after_ms:
-                whys.append(f"what allowed a replica in {replica.country} is out of date")
-            else:
-                found.append(replica)
-        if not found:
-            why = "; ".join(dict.fromkeys(whys)) or "it has no replica"
-            raise Problem(
-                403, f"no replica of `{model.name}` may have `{data_class}` data of this tenant: {why}",
-                code="no_lawful_replica",
-            )  # fmt: skip
-        return found
 
     def _choose(self, lawful: list[Replica], tried: set[str], key: int) -> Pool | None:
         """Of those that may be asked and were not, the one that has seen this beginning, if it is not too busy."""
@@ -216,8 +137,8 @@ class Dispatch:
         model: Model,
         lawful: list[Replica],
     ) -> None:
-        now_ms = _now_ms()
-        receipt = make_id("rc", now_ms, secrets.randbits(RANDOM_BITS))
+        at_ms = now_ms()
+        receipt = make_id("rc", at_ms, secrets.randbits(RANDOM_BITS))
         tokens_in, out_max = ask.tokens_in(model), ask.tokens_out_max(model)
         asked = Reserve(
             receipt=receipt,
@@ -239,7 +160,7 @@ class Dispatch:
                 code="ledger_away", retry_ms=_MAYBE_LATER_MS,
             ) from None  # fmt: skip
         if isinstance(said, Denied):
-            raise _denied(said, now_ms)
+            raise denied(said, at_ms)
         course = Course(connection, ask, model, receipt, snapshot.factory)
         outcome = Outcome()
         try:
@@ -248,7 +169,7 @@ class Dispatch:
             outcome.cause = "client_gone" if outcome.replica is not None else "not_sent"
             raise
         finally:
-            self.link.settle(_settlement(course, outcome))
+            self.link.settle(settlement(course, outcome))
 
     async def _try(self, course: Course, lawful: list[Replica], outcome: Outcome) -> None:
         """Ask one replica after the other until one answers. Raises Problem."""
@@ -403,66 +324,3 @@ class Dispatch:
             for id in known
             if (pool := self.pools.get(id)) is not None
         )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _caller(snapshot: Snapshot, head: Head) -> Caller:
-    """Who asks. Raises Problem."""
-    kind, _, token = head.text(b"authorization").partition(" ")
-    read = read_token(token.strip()) if kind.lower() == "bearer" and len(token) < 512 else None
-    key = snapshot.keys.get(read[0]) if read is not None else None
-    if read is None or key is None or not hmac.compare_digest(read[1], key.sha256):
-        raise Problem(
-            401, "this key is unknown, expired, revoked, or may only read: ask for another one",
-            code="invalid_api_key",
-        )  # fmt: skip
-    if key.expires_ms is not None and key.expires_ms <= _now_ms():
-        raise Problem(401, "this key is expired: ask for another one", code="invalid_api_key")
-    return Caller(read[0], key)
-
-
-def _denied(said: Denied, now_ms: int) -> Problem:
-    whose = "this tenant" if said.whose == "tenant" else "this key"
-    if said.limit == "minor_per_month":
-        return Problem(
-            429,
-            f"{whose} may spend {said.most} minor units in {month_of(now_ms)}, and this request could exceed that: "
-            "ask the operator for more, or set a smaller `max_tokens`",
-            code="insufficient_quota",
-        )
-    what = "requests" if said.limit == "requests_per_minute" else "tokens"
-    return Problem(
-        429,
-        f"{whose} may use {said.most} {what} in a minute: wait {said.retry_ms} ms",
-        code="rate_limit_exceeded",
-        retry_ms=said.retry_ms,
-    )
-
-
-def _settlement(course: Course, outcome: Outcome) -> Settle:
-    """What to charge: nothing for what no replica took on, or refused."""
-    replica = outcome.replica
-    cause = "done" if outcome.whole else outcome.cause
-    place = Settle(
-        receipt=course.receipt,
-        replica=replica.id if replica is not None else "",
-        country=replica.country if replica is not None else "",
-        cause=cause,
-    )
-    if outcome.said is None and (
-        outcome.status >= 400
-        or (cause == "client_gone" and not outcome.sent)
-        or (cause not in {"done", "client_gone"} and not outcome.guess())
-    ):
-        return place
-    count = meter.counted(course.ask, course.model, outcome.said, outcome.guess())
-    return msgspec.structs.replace(
-        place,
-        tokens_in=count.tokens_in,
-        tokens_out=count.tokens_out,
-        micro=meter.micro(course.model, count.tokens_in, count.tokens_out),
-        estimated=count.estimated,
-    )

@@ -1,0 +1,77 @@
+"""A request on its way, what is known of its answer, and what that comes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from tawtin.gateway.ledger.messages import Settle
+from tawtin.gateway.worker import meter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tawtin.gateway.snapshot import Model, Replica
+    from tawtin.gateway.worker.ask import Ask
+    from tawtin.gateway.worker.connection import Connection
+
+
+class Course(NamedTuple):
+    """A request that is held by the ledger, and on its way."""
+
+    connection: Connection
+    ask: Ask
+    model: Model
+    receipt: str
+    factory: str
+
+    def headers(self, country: str) -> list[tuple[bytes, bytes]]:
+        """What the answer says of where it was made."""
+        return [
+            (b"x-tawtin-factory", self.factory.encode()),
+            (b"x-tawtin-country", country.encode()),
+            (b"x-tawtin-receipt", self.receipt.encode()),
+        ]
+
+
+class Outcome:
+    """What is known so far of an answer, so that it can be charged however it ends."""
+
+    def __init__(self) -> None:
+        """Nothing is known, and nothing was sent."""
+        self.replica: Replica | None = None
+        self.sent = False
+        """Whether the replica has the request."""
+        self.status = 0
+        """Of the replica's answer; 0 before it begins."""
+        self.said: tuple[object, object] | None = None
+        self.guess: Callable[[], int] = lambda: 0
+        self.whole = False
+        self.cause = "replica_failed"
+
+
+def settlement(course: Course, outcome: Outcome) -> Settle:
+    """What to charge: nothing for what no replica took on, or refused."""
+    replica = outcome.replica
+    cause = "done" if outcome.whole else outcome.cause
+    place = Settle(
+        receipt=course.receipt,
+        replica=replica.id if replica is not None else "",
+        country=replica.country if replica is not None else "",
+        cause=cause,
+    )
+    if outcome.said is None and (
+        outcome.status >= 400
+        or (cause == "client_gone" and not outcome.sent)
+        or (cause not in {"done", "client_gone"} and not outcome.guess())
+    ):
+        return place
+    count = meter.counted(course.ask, course.model, outcome.said, outcome.guess())
+    return msgspec.structs.replace(
+        place,
+        tokens_in=count.tokens_in,
+        tokens_out=count.tokens_out,
+        micro=meter.micro(course.model, count.tokens_in, count.tokens_out),
+        estimated=count.estimated,
+    )
