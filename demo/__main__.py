@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from demo.asking import ask_a_model
 from demo.claims import Claims, interactive, say
 from demo.engines import engines
 from demo.factory import DemoError
@@ -40,6 +41,7 @@ def main() -> int:
         meet(network, claims)
         for step in STEPS:
             step(network.home, claims)
+        ask_a_model(network.home, claims)
         for act in ACTS:
             act(network, claims)
         _took(claims, began)

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from demo.asking import SETTINGS
 from demo.cables import Cables
 from demo.claims import Claims, say
 from demo.factory import PLACES, Command, DemoError, Factory, Place
@@ -35,6 +36,8 @@ class Network:
         """Make the five, start them, and let each know the four others."""
         for place in PLACES:
             self.sites[place.name].make(place)
+        settings = self.home.folder / "factory.toml"
+        settings.write_text(settings.read_text() + SETTINGS)
         starting = [(name, site.begin("up", "--detach", "--json")) for name, site in self.sites.items()]
         for name, command in starting:
             if command.wait(60) != 0:

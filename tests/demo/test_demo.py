@@ -52,5 +52,6 @@ def test_the_demonstration_ends_well_and_leaves_nothing_behind() -> None:
     assert [name for name, each in claims.items() if not each["ok"]] == [], done.stdout[-3000:]
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert "accuracy over all folds, from the runs' logs" in claims
+    assert claims["questions right after it, answered by the other replica"]["got"] == "5 of 5, no error"
     assert claims["why it waits"]["got"] == "ExceedsCapacity"
     assert claims["processes left behind"]["got"] == "0"

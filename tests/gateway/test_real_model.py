@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from demo.work import llama
 from tawtin.model.gateway import TokensUsed
 from tests.cli.conftest import Home, made
 from tests.gateway.harness import Running
@@ -114,7 +115,7 @@ def test_openais_client_works(where: tuple[str, str]) -> None:
         tools: list[Any] = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
         assert client.chat.completions.create(model="tiny", messages=said, max_tokens=2, tools=tools).choices
         vector = client.embeddings.create(model="tiny-embed", input="a", encoding_format="float").data[0]
-        assert len(vector.embedding) == tiny_model.WIDTH
+        assert len(vector.embedding) == llama.WIDTH
         with pytest.raises(NotFoundError, match="there is no model"):
             client.chat.completions.create(model="none", messages=said)
         with pytest.raises(PermissionDeniedError, match="no replica of `abroad` may have"):
