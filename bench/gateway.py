@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +24,7 @@ from bench.idle import cpu_s
 from tawtin.gateway.settings import Limits, ReplicaSettings
 from tests.gateway.harness import Running, running, served
 from tests.gateway.stub import COMPLETION, STREAM, USAGE, delta, event, piece, whole
+from tools import nginx_proxy
 
 LIMITS = Limits(requests_per_minute=10**9, tokens_per_minute=10**12, minor_per_month=10**12)
 """Beyond reach, but counted."""
@@ -35,21 +32,6 @@ GOAL_OF_NGINX = 0.25
 CHUNKS = 200
 GOAL_CHUNKS = 1.15
 JSON_ANSWER = whole(json.dumps(COMPLETION).encode())
-NGINX = """
-worker_processes 1; daemon off; pid {folder}/pid; error_log /dev/null;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; keepalive_requests 1000000;
-  upstream stub {{ server {stub}; keepalive 256; keepalive_requests 1000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=1024;
-    location / {{
-      proxy_pass http://stub; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
-    }}
-  }}
-}}
-"""
 
 
 class Stub(asyncio.Protocol):
@@ -163,24 +145,6 @@ def cases(address: str, key: str, pids: list[int], *, quick: bool) -> dict[str, 
     return found
 
 
-@contextmanager
-def nginx(address: str) -> Generator[tuple[str, list[int]]]:
-    """Run nginx before the stub; give its address, and its worker's process."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), 18_480
-        folder.chmod(0o755)
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, stub=address, port=port))
-        process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
-        try:
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            while not children.read_text().split():
-                time.sleep(0.02)
-            yield f"127.0.0.1:{port}", [int(each) for each in children.read_text().split()]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(10)
-
-
 def measure(*, quick: bool) -> list[common.Figure]:
     """All figures."""
     with stub() as address, tempfile.TemporaryDirectory() as folder:
@@ -188,9 +152,9 @@ def measure(*, quick: bool) -> list[common.Figure]:
         with running(Path(folder), models, limits=LIMITS) as gateway:
             ours = _ours(gateway, quick=quick)
         theirs: dict[str, tuple[list[float], int]] = {}
-        if shutil.which("nginx"):
-            with nginx(address) as (peer, pids):
-                theirs = cases(peer, "none", pids, quick=quick)
+        if not nginx_proxy.missing():
+            with nginx_proxy.proxy(address) as peer:
+                theirs = cases(peer.address, "none", peer.workers, quick=quick)
     figures: list[common.Figure] = []
     for name, (cpu, done) in ours.items():
         streams = name.startswith("SSE")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.network.spaces import possible
-from tools import kubernetes_cluster, ray_cluster, tiny_model
+from tools import kubernetes_cluster, nginx_proxy, ray_cluster, tiny_model
 
 settings.register_profile(
     "tawtin",
@@ -53,6 +53,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: not tiny_model.missing(),
         "llama.cpp and OpenAI's client (uv sync --group gateway-test)",
     ),
+    "nginx": (lambda: not nginx_proxy.missing(), "nginx (Debian package nginx-light)"),
     "torch": (
         lambda: Path("/usr/lib/python3/dist-packages/torch").exists(),
         "PyTorch for /usr/bin/python3 (Debian package python3-torch)",

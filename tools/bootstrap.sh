@@ -134,6 +134,7 @@ look() {
         have_postgres || need postgresql "the journal is not tested on PostgreSQL"
         have ip || need iproute2 "cut cables are not tested in network namespaces"
         [ -d /usr/lib/python3/dist-packages/torch ] || need python3-torch "no gang trains a model with PyTorch"
+        { have nginx || [ -x /usr/sbin/nginx ]; } || need nginx-light "the gateway's reading of HTTP is not compared with, and its speed not measured beside, nginx's"
         have etcd || need etcd-server "nothing runs on Kubernetes"
         have containerd || need containerd "the same"
         { have runc || [ -x /usr/sbin/runc ]; } || need runc "the same"

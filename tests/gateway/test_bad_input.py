@@ -50,6 +50,8 @@ SMUGGLED: dict[str, tuple[list[str], bytes]] = {
     "a list of lengths": ([f"{LENGTH}, {len(BODY)}"], BODY),
     "a signed length": ([f"Content-Length: +{len(BODY)}"], BODY),
     "a hexadecimal length": ([f"Content-Length: 0x{len(BODY):x}"], BODY),
+    "a tab before a length": ([f"Content-Length:\t{len(BODY)}"], BODY),
+    "a tab before a coding": (["Transfer-Encoding:\tchunked"], CHUNKED),
     "two codings": (["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], CHUNKED),
     "a coding that is none": (["Transfer-Encoding: xchunked"], CHUNKED),
     "a list of codings": (["Transfer-Encoding: gzip, chunked"], CHUNKED),

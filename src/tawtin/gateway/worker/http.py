@@ -16,7 +16,8 @@ _HEAD: Final = re.compile(
     rb"([A-Z]{1,16}) ([!-~]+) HTTP/(\d\.\d)\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*)\r\n"
 )
-_FIELD: Final = re.compile(rb"([^:]+):[\t ]*([^\r\n]*?)[\t ]*\r\n")
+_FIELD: Final = re.compile(rb"([^:]+): *([^\r\n]*?) *\r\n")
+"""A tab stays in the value, where it makes a length or a coding one that is refused, as others refuse it."""
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?\r\n")
 _CHUNK_LINE_MAX: Final = 256
 _ONCE: Final = frozenset(
