@@ -1,4 +1,4 @@
-"""What a run costs, and the month that it is charged to. Exact integer arithmetic.
+"""What a run or a request to a model costs, and the month that it is charged to. Exact integer arithmetic.
 
 GPUs cost by GPU-hour held. Processors cost by the hour held as well, used or not: what a run holds, nobody else has.
 The two are added as fractions and rounded once for each run, half a minor unit upwards.
@@ -16,6 +16,8 @@ HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 86_400_000
 SCALE: Final = HOUR_MS * 1000
 """Burn is counted in minor units times this, for each millisecond; milli-processors give the factor 1,000."""
+MICRO: Final = 1_000_000
+"""Tokens are charged in millionths of a minor unit, as their prices are for a million: so no price is ever rounded."""
 
 
 def burn(rate: Rate, shape: Shape, nodes: int) -> int:
@@ -29,6 +31,13 @@ def cost_minor(usage: Usage, run: Run) -> int:
     gpus = usage.gpu_ms * 1000 * run.rate.minor_per_gpu_hour
     cpus = run.shape.cpus_milli * (len(run.slots) or run.nodes) * usage.wall_ms * run.rate.minor_per_cpu_hour
     return round_half_up(gpus + cpus)
+
+
+def tokens_micro(
+    tokens_in: int, tokens_out: int, *, input_minor_per_million: int, output_minor_per_million: int
+) -> int:
+    """What tokens of requests and of answers cost, in millionths of a minor unit. Exact."""
+    return tokens_in * input_minor_per_million + tokens_out * output_minor_per_million
 
 
 def round_half_up(scaled: int) -> int:

@@ -44,7 +44,7 @@ def main(role: str, folder: Path, parent: int) -> None:
         if role == "ledger":
             from tawtin.gateway.ledger import server  # noqa: PLC0415 - a worker has no use for SQLite
 
-            await server.run(folder, stop)
+            await server.run(folder, settings, stop)
         else:
             from tawtin.gateway.worker import run as worker  # noqa: PLC0415 - nor the ledger for HTTP
 

@@ -65,6 +65,14 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """How long a replica may pause within an answer."""
     stop_seconds_max: _Seconds = 10
     """How long requests may go on once the factory is told to stop."""
+    ledger_seconds_max: _Seconds = 10
+    """How long the ledger may take to answer a worker, which then hangs up and comes back."""
+    ask_seconds_max: _Seconds = 5
+    """How long the ledger may take to answer the factory."""
+    return_seconds_max: _Seconds = 10
+    """How long workers may take to come back after a restart of the ledger; then what they held is settled for them."""
+    ledger_stop_seconds_max: _Seconds = 15
+    """How long the ledger may take to end once no worker is left."""
     connections_max: _Count = 4096
     """Connections of clients to one worker at one time; further ones are answered 503."""
     replica_connections_max: _Count = 1024

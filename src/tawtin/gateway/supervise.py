@@ -41,8 +41,6 @@ _AGAIN_S: Final = 0.2
 _AGAIN_S_MAX: Final = 5.0
 _WELL_S: Final = 10.0
 """A process that ran for so long is started again at once."""
-_ASK_S_MAX: Final = 5
-_LEDGER_END_S_MAX: Final = 15
 
 
 class Gateway:
@@ -96,16 +94,16 @@ class Gateway:
 
     async def stop(self) -> None:
         """End the workers, then the ledger."""
-        self._stopping = True
+        self._stopping, end_s = True, self.settings.ledger_stop_seconds_max
         for task in self._tasks:
             task.cancel()
         for name, process in self._running.items():
             if name != "ledger":
                 _signal(process, signal.SIGTERM)
-        await self._ended(self._workers, self.settings.stop_seconds_max + _LEDGER_END_S_MAX)
+        await self._ended(self._workers, self.settings.stop_seconds_max + end_s)
         if "ledger" in self._running:
             _signal(self._running["ledger"], signal.SIGTERM)
-        await self._ended([self._ledger] if self._ledger else [], _LEDGER_END_S_MAX)
+        await self._ended([self._ledger] if self._ledger else [], end_s)
         if self._held is not None:
             self._held.close()
 
@@ -190,7 +188,7 @@ class Gateway:
 
     async def _ask(self, message: AskEndpoints | AskUsage) -> messages.FromLedger:
         """Ask the ledger. Raises OSError."""
-        async with asyncio.timeout(_ASK_S_MAX):
+        async with asyncio.timeout(self.settings.ask_seconds_max):
             reader, writer = await asyncio.open_unix_connection(str(self.folder / messages.SOCKET))
             try:
                 writer.write(frame(message))

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from tawtin.core.meter import month_of
+from tawtin.core.meter import MICRO, month_of
 from tawtin.gateway.ledger.messages import Denied, Reserve, Settle
 from tawtin.gateway.settings import Limits
 
 MINUTE_MS: Final = 60_000
-MICRO: Final = 1_000_000
-"""Millionths of a minor unit."""
 
 
 class Held:

@@ -39,11 +39,10 @@ if TYPE_CHECKING:
 
     from tawtin.gateway.ledger.book import Held
     from tawtin.gateway.ledger.messages import ReplicaState
+    from tawtin.gateway.settings import GatewaySettings
 
 log = logging.getLogger("tawtin.gateway.ledger")
 LOCK: Final = "ledger.lock"
-RETURN_S: Final = 10
-"""After a restart of the ledger, workers have so long to come back before what they held is settled for them."""
 
 
 def now_ms() -> int:
@@ -54,9 +53,10 @@ def now_ms() -> int:
 class Ledger:
     """The ledger of one gateway."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: GatewaySettings) -> None:
         """Read what is there. Raises sqlite3.Error, OSError."""
         self.folder = folder
+        self.settings = settings
         self.rows = Rows(folder)
         self.book = Book()
         self.rows.restore(self.book, now_ms())
@@ -80,7 +80,7 @@ class Ledger:
             server = await loop.create_unix_server(lambda: Voice(self), str(path))
         finally:
             os.umask(mask)
-        orphans = loop.call_later(RETURN_S, self._settle_orphans)
+        orphans = loop.call_later(self.settings.return_seconds_max, self._settle_orphans)
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([stopping, self.failed], return_when=asyncio.FIRST_COMPLETED)
@@ -229,7 +229,7 @@ class Voice(asyncio.Protocol):
             self._transport.close()
 
 
-async def run(folder: Path, stop: asyncio.Event) -> None:
+async def run(folder: Path, settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run the ledger of this folder, once no other process does."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -239,7 +239,7 @@ async def run(folder: Path, stop: asyncio.Event) -> None:
             except BlockingIOError:
                 await asyncio.sleep(0.05)
             else:
-                await Ledger(folder).serve(stop)
+                await Ledger(folder, settings).serve(stop)
                 return
     finally:
         os.close(descriptor)

@@ -23,8 +23,6 @@ from tawtin.gateway.ledger.messages import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-ANSWER_S_MAX: Final = 10
-"""A ledger that takes longer is taken for broken."""
 _AGAIN_S: Final = 0.1
 
 
@@ -35,9 +33,10 @@ class LedgerAway(Exception):
 class Link(asyncio.Protocol):
     """The line. It is opened again whenever it broke."""
 
-    def __init__(self, folder: Path, worker: str) -> None:
-        """Speak to the ledger of this folder under this name."""
+    def __init__(self, folder: Path, worker: str, answer_s_max: float) -> None:
+        """Speak to the ledger of this folder under this name. One that takes longer is taken for broken."""
         self.path = folder / messages.SOCKET
+        self.answer_s_max = answer_s_max
         self.worker = worker
         self.running: set[str] = set()
         """Receipts that are granted and not settled."""
@@ -106,7 +105,8 @@ class Link(asyncio.Protocol):
     def sweep(self) -> None:
         """Hang up on a ledger that does not answer."""
         oldest = next(iter(self._waiting.values()), None)
-        if oldest is not None and time.monotonic() - oldest[1] > ANSWER_S_MAX and self._transport is not None:
+        late = oldest is not None and time.monotonic() - oldest[1] > self.answer_s_max
+        if late and self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from tawtin.core.meter import tokens_micro
+
 if TYPE_CHECKING:
     from tawtin.gateway.snapshot import Model
     from tawtin.gateway.worker.ask import Ask
@@ -60,8 +62,13 @@ def counted(ask: Ask, model: Model, said: tuple[object, object] | None, guess_ou
 
 
 def micro(model: Model, tokens_in: int, tokens_out: int) -> int:
-    """The price in millionths of a minor unit: exact, as prices are for a million tokens."""
-    return tokens_in * model.input_minor_per_million + tokens_out * model.output_minor_per_million
+    """The price at this model's prices, in millionths of a minor unit."""
+    return tokens_micro(
+        tokens_in,
+        tokens_out,
+        input_minor_per_million=model.input_minor_per_million,
+        output_minor_per_million=model.output_minor_per_million,
+    )
 
 
 class StreamMeter:

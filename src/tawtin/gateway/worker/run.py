@@ -46,7 +46,7 @@ async def run(folder: Path, settings: GatewaySettings, stop: asyncio.Event) -> N
     loop = asyncio.get_running_loop()
     snapshots = SnapshotReader(folder, settings.stale_ms)
     snapshots.look()
-    link = Link(folder, secrets.token_hex(8))
+    link = Link(folder, secrets.token_hex(8), settings.ledger_seconds_max)
     dispatch = Dispatch(settings, snapshots, link)
     connections: set[Connection] = set()
     linking = asyncio.create_task(link.run())
