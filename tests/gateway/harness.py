@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from tawtin.core.residency import Judge
 from tawtin.core.state import State
-from tawtin.gateway.settings import GatewaySettings, Limits, ModelSettings, ReplicaSettings
+from tawtin.gateway.settings import GatewaySettings, Limits, ModelSettings, ReplicaSettings, TenantSettings
 from tawtin.gateway.snapshot import models_of
 from tawtin.gateway.supervise import Gateway
 from tawtin.model.rules import Facts
@@ -145,12 +145,15 @@ def running(
     limits: Limits | None = None,
     site: Site = SITE,
     tenants: tuple[Tenant, ...] = (),
+    for_tenants: dict[str, TenantSettings] | None = None,
     **settings: Any,  # noqa: ANN401 - fields
 ) -> Generator[Running]:
     """A gateway for the time of the block."""
     state = State(site)
     state.tenants.update({each.id: each for each in tenants})
-    wanted = replace(SETTINGS, **({"limits": limits} if limits else {}), **settings)
+    wanted = replace(
+        SETTINGS, limits=limits or SETTINGS.limits, tenants=for_tenants or SETTINGS.tenants, **settings
+    )
     loop = asyncio.new_event_loop()
     known = models_of(models, site)
     gateway = Gateway(folder / "gateway", wanted, lambda: known, judge(), lambda: state)

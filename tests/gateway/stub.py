@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -180,11 +181,12 @@ ANSWERS: dict[str, Answer] = {
 class Stub:
     """The server, in a thread of its own."""
 
-    def __init__(self, always: str = "") -> None:
+    def __init__(self, always: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.always = always
         """How to answer whatever is asked; empty for what the model's name begins with."""
         self.asked: list[Asked] = []
         self.url = ""
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stub")
@@ -203,9 +205,10 @@ class Stub:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024, ssl=self._tls)
         )
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
         self._loop.run_forever()
         server.close()

@@ -55,6 +55,12 @@ port = {port}                   # 0 lets the system choose
 # [[models.atlas-7b.replicas]]
 # url = "http://10.0.0.7:8000"         # vLLM, llama.cpp, Ollama: what speaks OpenAI's API
 # country = {country}              # where it stands, if not here
+# [[models.atlas-7b.replicas]]
+# url = "https://api.example.com"
+# country = "US"
+# external = "Example AI"              # somebody outside: a last resort, for tenants that may use it
+# [gateway.tenants.lab]
+# external = true
 
 # [services]
 # probe_ms = 5000             # how often a replica that is ready is asked whether it still is

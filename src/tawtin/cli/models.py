@@ -74,6 +74,7 @@ def run_models(arguments: argparse.Namespace) -> int:
         [
             each.name,
             ", ".join(each.countries) or "-",
+            ", ".join(each.providers) or "-",
             ", ".join(each.languages) or "-",
             str(each.context_tokens_max),
             output.amount(each.input_minor_per_million, each.currency),
@@ -83,7 +84,17 @@ def run_models(arguments: argparse.Namespace) -> int:
         ]
         for each in found.models
     ]
-    header = ["MODEL", "IN", "LANGUAGES", "CONTEXT", "PER M IN", "PER M OUT", "ORIGIN", "LICENCE"]
+    header = [
+        "MODEL",
+        "IN",
+        "LAST RESORT",
+        "LANGUAGES",
+        "CONTEXT",
+        "PER M IN",
+        "PER M OUT",
+        "ORIGIN",
+        "LICENCE",
+    ]
     print(output.columns(header, rows))
     print(f"OpenAI-compatible, with the same keys: {found.url}")
     return exits.OK
@@ -102,7 +113,7 @@ def run_endpoints(arguments: argparse.Namespace) -> int:
         return exits.OK
     print(f"{found.url} by {found.workers} workers")
     if found.replicas:
-        header = ["REPLICA", "IN", "STATE", "OPEN", "ANSWERED", "FAILED", "URL"]
+        header = ["REPLICA", "IN", "BY", "STATE", "OPEN", "ANSWERED", "FAILED", "URL"]
         print(output.columns(header, [_replica(each) for each in found.replicas]))
     return exits.OK
 
@@ -112,7 +123,7 @@ def _replica(each: ReplicaView) -> list[str]:
     if each.shut:
         state = f"left alone by {each.shut} of {each.workers} workers"
     counts = [str(number) for number in (each.open, each.requests, each.failures)]
-    return [each.id, each.country, state, *counts, each.url]
+    return [each.id, each.country, each.provider or "-", state, *counts, each.url]
 
 
 def _usage(arguments: argparse.Namespace) -> int:
@@ -127,7 +138,18 @@ def _usage(arguments: argparse.Namespace) -> int:
     if not rows:
         print("no model was asked; a request counts when it is settled")
         return exits.OK
-    header = ["TENANT", "MONTH", "MODEL", "IN", "REQUESTS", "TOKENS IN", "TOKENS OUT", "ESTIMATED", "PRICE"]
+    header = [
+        "TENANT",
+        "MONTH",
+        "MODEL",
+        "IN",
+        "BY",
+        "REQUESTS",
+        "TOKENS IN",
+        "TOKENS OUT",
+        "ESTIMATED",
+        "PRICE",
+    ]
     print(output.columns(header, [_used(each, currency) for each in rows]))
     return exits.OK
 
@@ -135,7 +157,8 @@ def _usage(arguments: argparse.Namespace) -> int:
 def _used(each: TokensUsed, currency: str) -> list[str]:
     counts = [str(number) for number in (each.requests, each.tokens_in, each.tokens_out, each.estimated)]
     price = output.amount((each.cost_micro + MICRO // 2) // MICRO, currency)
-    return [each.tenant, each.month, each.model, each.country or "-", *counts, price]
+    where = [each.country or "-", each.provider or "-"]
+    return [each.tenant, each.month, each.model, *where, *counts, price]
 
 
 # --- a conversation --------------------------------------------------------------------------------------------------
@@ -192,14 +215,13 @@ class _Talk:
             if not self._arguments.json:
                 # line breaks are the model's to make; control characters are not
                 print("\n".join(map(output.clean, piece.split("\n"))), end="", flush=True)
-        told = {
-            name: answer.headers.get(f"x-tawtin-{name}", "") for name in ("factory", "country", "receipt")
-        }
+        names = ("factory", "country", "provider", "receipt")
+        told = {name: answer.headers.get(f"x-tawtin-{name}", "") for name in names}
         if self._arguments.json:
             output.emit({"content": "".join(pieces), **told})
         else:
             print()
-            output.note(f"{told['factory']}, {told['country']}, {told['receipt']}")
+            output.note(", ".join(filter(None, told.values())))
         self._messages.append({"role": "assistant", "content": "".join(pieces)})
 
     def _ask(self, body: dict[str, Any]) -> HTTPResponse:

@@ -277,7 +277,7 @@ def endpoints() -> Call[EndpointsView]:
 
 
 def tokens(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[TokensUsed, ...]]:
-    """What settled requests for models used, by tenant, month, model and country."""
+    """What settled requests for models used, by tenant, month, model, country and provider."""
     query = {"tenant": tenant, "month": month}
     return Call("GET", "/endpoints/usage", _items(lambda: _of("gateway").TokensUsed), query=query)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,6 +27,23 @@ class Limits(Record, frozen=True, kw_only=True):
     requests_per_minute: _Limit = None
     tokens_per_minute: _Limit = None
     minor_per_month: _Limit = None
+
+
+class TenantSettings(Limits, frozen=True, kw_only=True):
+    """`[gateway.tenants.ID]`: what holds for one tenant instead."""
+
+    external: bool = False
+    """Whether its requests may go to external providers where no other replica can answer and the rules allow it."""
+
+    @property
+    def limits(self) -> Limits | None:
+        """Its limits; None if none is set, so that those of all tenants hold."""
+        found = Limits(
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            minor_per_month=self.minor_per_month,
+        )
+        return None if found == Limits() else found
 
 
 class GatewaySettings(Record, frozen=True, kw_only=True):
@@ -95,8 +113,9 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     """What each tenant may use, as `[gateway.limits]`: `requests_per_minute`, `tokens_per_minute`, `minor_per_month`.
     A tenant's own budget for a month holds as well."""
-    tenants: dict[str, Limits] = {}
-    """Other limits for some tenants, as `[gateway.tenants.ID]`."""
+    tenants: dict[str, TenantSettings] = {}
+    """For some tenants, as `[gateway.tenants.ID]`: other limits, which replace all of `[gateway.limits]` if one is set,
+    and `external` (false), whether external providers may answer as a last resort."""
     keys: dict[str, Limits] = {}
     """Limits for some keys, as `[gateway.keys.ID]`, which hold beside those of their tenants."""
 
@@ -114,9 +133,12 @@ class ReplicaSettings(Record, frozen=True, kw_only=True):
     """A file with the key that it wants, relative to factory.toml; empty for none."""
     model: str = ""
     """What it calls the model; empty for the name in the catalogue."""
+    external: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9 ._-]{0,62})?$")] = ""
+    """Who runs it, if that is somebody outside: a provider, which is asked only where no other replica can answer, for
+    tenants with `[gateway.tenants.ID] external = true`. Needs `country`, and an `https` address outside of loopback."""
     facts: Facts | None = None
     """What residency rules may ask about who runs it; nothing for the factory's own facts if it stands in the factory's
-    country, else nothing is known."""
+    country and is not external, else nothing is known."""
 
 
 class ModelSettings(Record, frozen=True, kw_only=True):
@@ -137,7 +159,7 @@ class ModelSettings(Record, frozen=True, kw_only=True):
     """Price of a million tokens of answers."""
     replicas: tuple[ReplicaSettings, ...] = ()
     """Its servers, as `[[models.NAME.replicas]]`: `url`, `country` (else the factory's), `key_file`, `model` (what the
-    server calls it), `facts` (as `[factory.facts]`); or `service`, and perhaps `model`."""
+    server calls it), `facts` (as `[factory.facts]`), `external` (who runs it); or `service`, and perhaps `model`."""
 
 
 def unsound(gateway: GatewaySettings, models: Mapping[str, ModelSettings]) -> str:
@@ -147,10 +169,24 @@ def unsound(gateway: GatewaySettings, models: Mapping[str, ModelSettings]) -> st
             where = f"models.{name}.replicas[{number}]"
             if bool(each.url) == bool(each.service):
                 return f"{where}: has to have either `url` or `service`"
-            if each.service and (each.country or each.key_file or each.facts is not None):
+            if each.service and (each.country or each.key_file or each.external or each.facts is not None):
                 return f"{where}: a service is of this factory: only `model` has a meaning beside `service`"
+            if each.external and each.country is None:
+                return (
+                    f"{where}: an external provider needs `country`, where it answers: the rules ask for it"
+                )
+            if each.external and not _private(each.url):
+                return (
+                    f"{where}: an external provider needs an `https` address: what is asked crosses a border"
+                )
     if gateway.class_default not in DATA_CLASSES:
         return f"gateway.class_default: `{gateway.class_default}` is not one of {', '.join(DATA_CLASSES)}"
     if gateway.stale_ms < 2 * gateway.snapshot_ms:
         return "gateway.stale_ms: has to be at least twice `gateway.snapshot_ms`"
     return ""
+
+
+def _private(url: str) -> bool:
+    """Whether nobody on the way can read what is asked there."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tawtin.core.meter import month_of
-from tawtin.gateway.settings import Limits
+from tawtin.gateway.settings import Limits, TenantSettings
 from tawtin.model.base import Record
 from tawtin.model.resources import Demand, Shape
 from tawtin.model.rules import DATA_CLASSES, Facts
@@ -48,6 +48,8 @@ class Replica(Record, frozen=True, kw_only=True):
     key_file: str = ""
     model: str = ""
     """What it calls the model; empty for the catalogue's name."""
+    provider: str = ""
+    """Who runs it, if that is an external provider: it is the last resort."""
 
 
 class Model(Record, frozen=True, kw_only=True):
@@ -84,6 +86,8 @@ class Holder(Record, frozen=True, kw_only=True):
 
     profile: int
     limits: Limits = Limits()
+    external: bool = False
+    """Whether external providers may have what it sends."""
 
 
 class Key(Record, frozen=True, kw_only=True):
@@ -128,7 +132,7 @@ def models_of(
                 replicas += _of_service(name, one, site, ready)
                 continue
             country = one.country or site.country
-            own = site.facts if country == site.country else Facts()
+            own = site.facts if country == site.country and not one.external else Facts()
             replicas.append(
                 Replica(
                     id=f"{name}#{number}",
@@ -137,6 +141,7 @@ def models_of(
                     facts=one.facts if one.facts is not None else own,
                     key_file=one.key_file,
                     model=one.model,
+                    provider=one.external,
                 )
             )
         found[name] = Model(
@@ -189,7 +194,9 @@ def make_snapshot(
             profile, ends_ms = _profile(judge, tenant, replicas, purposes, state.site, now_ms)
             until_ms = min(until_ms, ends_ms)
             made.append(profile)
-        tenants[id] = Holder(profile=profiles[sort], limits=_limits(state, gateway, tenant, now_ms))
+        own = gateway.tenants.get(id, TenantSettings())
+        limits = _limits(state, own.limits or gateway.limits, tenant, now_ms)
+        tenants[id] = Holder(profile=profiles[sort], limits=limits, external=own.external)
     keys = {
         key.id: Key(
             tenant=key.tenant,
@@ -249,9 +256,8 @@ def _profile(
     return Profile(permits=permits), until_ms
 
 
-def _limits(state: State, gateway: GatewaySettings, tenant: Tenant, now_ms: int) -> Limits:
+def _limits(state: State, limits: Limits, tenant: Tenant, now_ms: int) -> Limits:
     """The limits of a tenant; what its runs cost this month is taken off its budget."""
-    limits = gateway.tenants.get(tenant.id, gateway.limits)
     budget = tenant.quota.budget_minor_per_month
     if budget is None:
         return limits

@@ -218,6 +218,7 @@ def _model_view(model: Model, currency: str) -> ModelView:
         input_minor_per_million=model.input_minor_per_million,
         output_minor_per_million=model.output_minor_per_million,
         countries=tuple(sorted({each.country for each in model.replicas})),
+        providers=tuple(sorted({each.provider for each in model.replicas if each.provider})),
     )
 
 
@@ -234,6 +235,7 @@ def _replica_views(
                     model=model.name,
                     url=replica.url,
                     country=replica.country,
+                    provider=replica.provider,
                     open=sum(each.open for each in told),
                     requests=sum(each.requests for each in told),
                     failures=sum(each.failures for each in told),

@@ -27,6 +27,8 @@ class ModelView(Record, frozen=True, kw_only=True):
     output_minor_per_million: Minor = 0
     countries: tuple[str, ...] = ()
     """Where its replicas stand."""
+    providers: tuple[str, ...] = ()
+    """External providers among them: the last resort, for tenants that may use them."""
 
 
 class ReplicaView(Record, frozen=True, kw_only=True):
@@ -36,6 +38,8 @@ class ReplicaView(Record, frozen=True, kw_only=True):
     model: str
     url: str
     country: str
+    provider: str = ""
+    """The external provider that runs it; empty for the factory's own."""
     open: int = 0
     """Requests that are with it now."""
     requests: int = 0
@@ -69,6 +73,8 @@ class TokensUsed(Record, frozen=True, kw_only=True):
     model: str
     country: str
     """Where it was answered, ISO 3166-1 alpha-2; empty for what no replica was reached for."""
+    provider: str = ""
+    """The external provider that answered; empty for the factory's own."""
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0

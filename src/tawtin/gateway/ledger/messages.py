@@ -49,6 +49,8 @@ class Settle(Record, frozen=True, kw_only=True, tag="settle"):
     receipt: str
     replica: str = ""
     country: str = ""
+    provider: str = ""
+    """The external provider that answered; empty for the factory's own."""
     tokens_in: int = 0
     tokens_out: int = 0
     micro: int = 0

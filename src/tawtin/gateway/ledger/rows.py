@@ -36,18 +36,21 @@ CREATE TABLE IF NOT EXISTS requests (
     tokens_out INTEGER NOT NULL DEFAULT 0,
     micro INTEGER NOT NULL DEFAULT 0,
     estimated INTEGER NOT NULL DEFAULT 0,
-    cause TEXT NOT NULL DEFAULT ''
+    cause TEXT NOT NULL DEFAULT '',
+    provider TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_open ON requests (worker) WHERE settled_ms IS NULL;
 CREATE INDEX IF NOT EXISTS requests_recent ON requests (reserved_ms);
 CREATE INDEX IF NOT EXISTS requests_month ON requests (month, tenant, model, country);
 """
+_SINCE: Final = {"provider": "TEXT NOT NULL DEFAULT ''"}
+"""Columns that files of earlier versions lack."""
 _RESERVE: Final = """
 INSERT INTO requests (receipt, tenant, key, model, month, worker, reserved_ms, reserve)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SETTLE: Final = """
-UPDATE requests SET settled_ms = ?, replica = ?, country = ?, tokens_in = ?, tokens_out = ?, micro = ?,
+UPDATE requests SET settled_ms = ?, replica = ?, country = ?, provider = ?, tokens_in = ?, tokens_out = ?, micro = ?,
     estimated = ?, cause = ?, reserve = X''
 WHERE receipt = ? AND settled_ms IS NULL
 """
@@ -59,10 +62,11 @@ SELECT tenant, key, reserved_ms, tokens_in + tokens_out FROM requests
 WHERE reserved_ms > ? AND settled_ms IS NOT NULL ORDER BY reserved_ms
 """
 _USED: Final = """
-SELECT tenant, month, model, country, count(*), sum(tokens_in), sum(tokens_out), sum(estimated), sum(micro)
+SELECT tenant, month, model, country, provider,
+    count(*), sum(tokens_in), sum(tokens_out), sum(estimated), sum(micro)
 FROM requests
 WHERE settled_ms IS NOT NULL AND (? = '' OR tenant = ?) AND (? = '' OR month = ?)
-GROUP BY tenant, month, model, country ORDER BY tenant, month, model, country
+GROUP BY tenant, month, model, country, provider ORDER BY tenant, month, model, country, provider
 """
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -77,6 +81,10 @@ class Rows:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(_SCHEMA)
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(requests)")}
+        for name, kind in _SINCE.items():
+            if name not in there:
+                self._db.execute(f"ALTER TABLE requests ADD COLUMN {name} {kind}")
 
     def restore(self, book: Book, now_ms: int) -> None:
         """Tell a book what was held and used."""
@@ -118,6 +126,7 @@ class Rows:
                         at_ms,
                         said.replica,
                         said.country,
+                        said.provider,
                         said.tokens_in,
                         said.tokens_out,
                         said.micro,
@@ -134,7 +143,10 @@ class Rows:
             raise
 
     def used(self, tenant: str, month: str) -> tuple[TokensUsed, ...]:
-        """What was settled, by tenant, month, model and country. By a connection of its own, as it may take long."""
+        """What was settled, by tenant, month, model, country and provider.
+
+        By a connection of its own, as it may take long.
+        """
         with contextlib.closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as db:
             rows = db.execute(_USED, (tenant, tenant, month, month)).fetchall()
         return tuple(
@@ -143,11 +155,12 @@ class Rows:
                 month=row[1],
                 model=row[2],
                 country=row[3],
-                requests=row[4],
-                tokens_in=row[5],
-                tokens_out=row[6],
-                estimated=row[7],
-                cost_micro=row[8],
+                provider=row[4],
+                requests=row[5],
+                tokens_in=row[6],
+                tokens_out=row[7],
+                estimated=row[8],
+                cost_micro=row[9],
             )
             for row in rows
         )

@@ -37,6 +37,7 @@ def listed(snapshot: Snapshot, path: str) -> bytes:
             "languages": each.languages,
             "context_tokens_max": each.context_tokens_max,
             "countries": sorted({replica.country for replica in each.replicas}),
+            "providers": sorted({replica.provider for replica in each.replicas if replica.provider}),
         }
         for each in snapshot.models.values()
     ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tawtin.gateway.snapshot import Model, Replica
     from tawtin.gateway.worker.ask import Ask
     from tawtin.gateway.worker.connection import Connection
+    from tawtin.gateway.worker.places import Wish
 
 
 class Course(NamedTuple):
@@ -23,16 +24,20 @@ class Course(NamedTuple):
     connection: Connection
     ask: Ask
     model: Model
+    wish: Wish
     receipt: str
     factory: str
 
-    def headers(self, country: str) -> list[tuple[bytes, bytes]]:
-        """What the answer says of where it was made."""
-        return [
+    def headers(self, replica: Replica) -> list[tuple[bytes, bytes]]:
+        """What the answer says of where it was made, and by whom if that is an external provider."""
+        found = [
             (b"x-tawtin-factory", self.factory.encode()),
-            (b"x-tawtin-country", country.encode()),
+            (b"x-tawtin-country", replica.country.encode()),
             (b"x-tawtin-receipt", self.receipt.encode()),
         ]
+        if replica.provider:
+            found.append((b"x-tawtin-provider", replica.provider.encode()))
+        return found
 
 
 class Outcome:
@@ -59,6 +64,7 @@ def settlement(course: Course, outcome: Outcome) -> Settle:
         receipt=course.receipt,
         replica=replica.id if replica is not None else "",
         country=replica.country if replica is not None else "",
+        provider=replica.provider if replica is not None else "",
         cause=cause,
     )
     if outcome.said is None and (

@@ -21,12 +21,13 @@ from tawtin.core import route
 from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve
 from tawtin.gateway.worker import meter
 from tawtin.gateway.worker.ask import PATHS, Ask
-from tawtin.gateway.worker.callers import caller_of, denied, lawful_replicas, now_ms
+from tawtin.gateway.worker.callers import caller_of, denied, now_ms
 from tawtin.gateway.worker.catalogue import listed, no_model
 from tawtin.gateway.worker.course import Course, Outcome, settlement
 from tawtin.gateway.worker.http import JSON, Problem
 from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
+from tawtin.gateway.worker.places import Places, check_any, not_asked, places, wish_of
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
 from tawtin.model.ids import RANDOM_BITS, make_id
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tawtin.gateway.worker.connection import Connection
     from tawtin.gateway.worker.http import Head
     from tawtin.gateway.worker.link import Link
+    from tawtin.gateway.worker.places import Wish
     from tawtin.gateway.worker.upstream import AnswerHead, Upstream
 
 log = logging.getLogger("tawtin.gateway.worker")
@@ -84,8 +86,9 @@ class Dispatch:
         model = snapshot.models.get(ask.model)
         if model is None:
             raise no_model(ask.model)
-        lawful = lawful_replicas(snapshot, caller, model, head)
-        await self._reserve_and_go(connection, snapshot, caller, ask, model, lawful)
+        wish = wish_of(snapshot, caller.key.tenant, model.name, head)
+        check_any(places(snapshot, wish, now_ms()), wish)
+        await self._reserve_and_go(connection, snapshot, caller, ask, model, wish)
 
     def admit(self, head: Head) -> None:
         """Refuse a request before its body is read if its key is none. Raises Problem."""
@@ -108,11 +111,19 @@ class Dispatch:
 
     # --- where it may go ------------------------------------------------------------------------------------------
 
-    def _choose(self, lawful: list[Replica], tried: set[str], key: int) -> Pool | None:
-        """Of those that may be asked and were not, the one that has seen this beginning, if it is not too busy."""
+    def _places(self, wish: Wish, at_ms: int) -> Places:
+        """Where a request may go now, by the newest snapshot."""
+        return places(self.snapshots.current(at_ms), wish, at_ms)
+
+    def _choose(self, found: Places, tried: set[str], key: int) -> Pool | None:
+        """Of those that may be asked and were not, the one that has seen this beginning, if it is not too busy.
+
+        An external provider only if nobody else is left.
+        """
         now = asyncio.get_running_loop().time()
-        pools = [self._pool(replica) for replica in lawful if replica.id not in tried]
+        pools = [self._pool(replica) for replica in found.replicas if replica.id not in tried]
         pools = [pool for pool in pools if pool.may(now)]
+        pools = [pool for pool in pools if not pool.replica.provider] or pools
         if not pools:
             return None
         seeds, loads = [pool.seed for pool in pools], [pool.open for pool in pools]
@@ -135,7 +146,7 @@ class Dispatch:
         caller: Caller,
         ask: Ask,
         model: Model,
-        lawful: list[Replica],
+        wish: Wish,
     ) -> None:
         at_ms = now_ms()
         receipt = make_id("rc", at_ms, secrets.randbits(RANDOM_BITS))
@@ -161,31 +172,32 @@ class Dispatch:
             ) from None  # fmt: skip
         if isinstance(said, Denied):
             raise denied(said, at_ms)
-        course = Course(connection, ask, model, receipt, snapshot.factory)
+        course = Course(connection, ask, model, wish, receipt, snapshot.factory)
         outcome = Outcome()
         try:
-            await self._try(course, lawful, outcome)
+            await self._try(course, outcome)
         except asyncio.CancelledError:
             outcome.cause = "client_gone" if outcome.replica is not None else "not_sent"
             raise
         finally:
             self.link.settle(settlement(course, outcome))
 
-    async def _try(self, course: Course, lawful: list[Replica], outcome: Outcome) -> None:
+    async def _try(self, course: Course, outcome: Outcome) -> None:
         """Ask one replica after the other until one answers. Raises Problem."""
         tried: set[str] = set()
         key = self._seen.key(route.beginnings(course.ask.text()))
         why = "all of them fail or are full at present"
         status = 503
-        for _ in range(self.settings.tries_max):
-            pool = self._choose(lawful, tried, key)
+        while len(tried) < self.settings.tries_max:
+            found = self._places(course.wish, now_ms())
+            pool = self._choose(found, tried, key)
             if pool is None:
                 break
             tried.add(pool.replica.id)
             pool.open += 1
             outcome.replica = pool.replica
             try:
-                last = len(tried) == min(len(lawful), self.settings.tries_max)
+                last = len(tried) == min(len(found.replicas), self.settings.tries_max)
                 if await self._ask(course, pool, outcome, last=last):
                     return
             except UpstreamFailed as error:
@@ -202,6 +214,7 @@ class Dispatch:
             finally:
                 pool.open -= 1
         outcome.status = 0
+        why += not_asked(self._places(course.wish, now_ms()))
         raise Problem(status, f"no replica answers: {why}", code="replica_failed", retry_ms=_MAYBE_LATER_MS)
 
     def _broken(self, course: Course, outcome: Outcome, why: str) -> None:
@@ -221,6 +234,10 @@ class Dispatch:
         while True:
             upstream = await pool.take()
             reused = upstream.used
+            if not reused and pool.replica not in self._places(course.wish, now_ms()).replicas:
+                pool.give_back(upstream)
+                pool.went_unseen()
+                return False  # what allowed it ended while it was connected to
             upstream.send(request)
             outcome.sent = True
             try:
@@ -269,7 +286,7 @@ class Dispatch:
             outcome.said = passing.said
 
         connection.reader = upstream
-        connection.begin(200, b"text/event-stream; charset=utf-8", course.headers(pool.replica.country))
+        connection.begin(200, b"text/event-stream; charset=utf-8", course.headers(pool.replica))
         upstream.attach(sink)
         await upstream.over
         if not passing.done and not upstream.framed:
@@ -301,7 +318,7 @@ class Dispatch:
             outcome.guess = lambda: len(body) // 4
         outcome.whole = True
         media = JSON if head.media == "application/json" else b"text/plain; charset=utf-8"
-        course.connection.respond(head.status, body, media, course.headers(pool.replica.country))
+        course.connection.respond(head.status, body, media, course.headers(pool.replica))
 
     # --- the worker -----------------------------------------------------------------------------------------------
 
