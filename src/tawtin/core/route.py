@@ -4,6 +4,8 @@ A model server keeps what it computed for the beginnings of past requests. Whoev
 that had its last turn saves most of the work, and whoever sends all of them to one replica has lost. Each beginning has
 its own order of the replicas (rendezvous hashing), which all gateways agree on without a word between them; the first
 one whose load is within bounds takes the request (consistent hashing with bounded loads, Mirrokni et al. 2018).
+
+Before that, replicas stand in tiers: those of a tier get a request only while none of an earlier tier can take it.
 """
 
 from __future__ import annotations
@@ -11,13 +13,32 @@ from __future__ import annotations
 from binascii import crc32
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 _LENGTHS: Final = tuple((256 << octave) * quarter // 4 for octave in range(8) for quarter in (4, 5, 6, 7))
 """Bytes: 256, 320, 384, 448, 512, 640, ... 57,344: close enough to end soon after any system prompt."""
 _MASK: Final = (1 << 32) - 1
 _ODD: Final = 0x9E3779B1
 _ODD_TOO: Final = 0x85EBCA77
+
+
+class Tier(NamedTuple):
+    """Where a replica stands in the order: at home before abroad, then by the operator's number; outside is last."""
+
+    external: bool
+    """An external provider."""
+    abroad: bool
+    """In another country than the tenant's own."""
+    priority: int
+    """The operator's: lower first."""
+
+
+def first_tier(tiers: Sequence[Tier]) -> list[int]:
+    """The places, in the list, of those of the earliest tier that is in it."""
+    if not tiers:
+        return []
+    first = min(tiers)
+    return [place for place, tier in enumerate(tiers) if tier == first]
 
 
 def seed(name: str) -> int:

@@ -133,6 +133,12 @@ class ReplicaSettings(Record, frozen=True, kw_only=True):
     """A file with the key that it wants, relative to factory.toml; empty for none."""
     model: str = ""
     """What it calls the model; empty for the name in the catalogue."""
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """Lower is asked first: those of a higher one get requests only while none of a lower one can take them. All in the
+    tenant's own country come before all others, and external providers last, whatever their priority is."""
+    requests_max: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Requests of one worker that it gets at one time; further ones go to others. 0 is
+    `gateway.replica_connections_max`."""
     external: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9 ._-]{0,62})?$")] = ""
     """Who runs it, if that is somebody outside: a provider, which is asked only where no other replica can answer, for
     tenants with `[gateway.tenants.ID] external = true`. Needs `country`, and an `https` address outside of loopback."""
@@ -159,7 +165,8 @@ class ModelSettings(Record, frozen=True, kw_only=True):
     """Price of a million tokens of answers."""
     replicas: tuple[ReplicaSettings, ...] = ()
     """Its servers, as `[[models.NAME.replicas]]`: `url`, `country` (else the factory's), `key_file`, `model` (what the
-    server calls it), `facts` (as `[factory.facts]`), `external` (who runs it); or `service`, and perhaps `model`."""
+    server calls it), `facts` (as `[factory.facts]`), `external` (who runs it), `priority`,
+    `requests_max`; or `service`, and perhaps `model`, `priority`, `requests_max`."""
 
 
 def unsound(gateway: GatewaySettings, models: Mapping[str, ModelSettings]) -> str:
@@ -170,7 +177,7 @@ def unsound(gateway: GatewaySettings, models: Mapping[str, ModelSettings]) -> st
             if bool(each.url) == bool(each.service):
                 return f"{where}: has to have either `url` or `service`"
             if each.service and (each.country or each.key_file or each.external or each.facts is not None):
-                return f"{where}: a service is of this factory: only `model` has a meaning beside `service`"
+                return f"{where}: a service is of this factory: remove `country`, `key_file`, `external`, `facts`"
             if each.external and each.country is None:
                 return (
                     f"{where}: an external provider needs `country`, where it answers: the rules ask for it"

@@ -50,6 +50,10 @@ class Replica(Record, frozen=True, kw_only=True):
     """What it calls the model; empty for the catalogue's name."""
     provider: str = ""
     """Who runs it, if that is an external provider: it is the last resort."""
+    priority: int = 0
+    """Lower is asked first."""
+    requests_max: int = 0
+    """Of one worker at one time; 0 for as many as connections."""
 
 
 class Model(Record, frozen=True, kw_only=True):
@@ -88,6 +92,8 @@ class Holder(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     external: bool = False
     """Whether external providers may have what it sends."""
+    home: str = ""
+    """Its country, or else the factory's: replicas there come first."""
 
 
 class Key(Record, frozen=True, kw_only=True):
@@ -142,6 +148,8 @@ def models_of(
                     key_file=one.key_file,
                     model=one.model,
                     provider=one.external,
+                    priority=one.priority,
+                    requests_max=one.requests_max,
                 )
             )
         found[name] = Model(
@@ -166,6 +174,8 @@ def _of_service(model: str, one: ReplicaSettings, site: Site, ready: Ready) -> l
             country=site.country,
             facts=site.facts,
             model=one.model,
+            priority=one.priority,
+            requests_max=one.requests_max,
         )
         for run, address in ready(tenant, name)
     ]
@@ -196,7 +206,12 @@ def make_snapshot(
             made.append(profile)
         own = gateway.tenants.get(id, TenantSettings())
         limits = _limits(state, own.limits or gateway.limits, tenant, now_ms)
-        tenants[id] = Holder(profile=profiles[sort], limits=limits, external=own.external)
+        tenants[id] = Holder(
+            profile=profiles[sort],
+            limits=limits,
+            external=own.external,
+            home=tenant.country or state.site.country,
+        )
     keys = {
         key.id: Key(
             tenant=key.tenant,

@@ -236,6 +236,7 @@ def _replica_views(
                     url=replica.url,
                     country=replica.country,
                     provider=replica.provider,
+                    priority=replica.priority,
                     open=sum(each.open for each in told),
                     requests=sum(each.requests for each in told),
                     failures=sum(each.failures for each in told),

@@ -40,6 +40,8 @@ class ReplicaView(Record, frozen=True, kw_only=True):
     country: str
     provider: str = ""
     """The external provider that runs it; empty for the factory's own."""
+    priority: int = 0
+    """The operator's order: lower is asked first."""
     open: int = 0
     """Requests that are with it now."""
     requests: int = 0

@@ -116,16 +116,17 @@ class Dispatch:
         return places(self.snapshots.current(at_ms), wish, at_ms)
 
     def _choose(self, found: Places, tried: set[str], key: int) -> Pool | None:
-        """Of those that may be asked and were not, the one that has seen this beginning, if it is not too busy.
-
-        An external provider only if nobody else is left.
-        """
+        """Of the first tier that can take it, the one that has seen this beginning, if it is not too busy."""
         now = asyncio.get_running_loop().time()
-        pools = [self._pool(replica) for replica in found.replicas if replica.id not in tried]
-        pools = [pool for pool in pools if pool.may(now)]
-        pools = [pool for pool in pools if not pool.replica.provider] or pools
+        pools: list[Pool] = []
+        tiers: list[route.Tier] = []
+        for replica, tier in zip(found.replicas, found.tiers, strict=True):
+            if replica.id not in tried and (pool := self._pool(replica)).may(now):
+                pools.append(pool)
+                tiers.append(tier)
         if not pools:
             return None
+        pools = [pools[place] for place in route.first_tier(tiers)]
         seeds, loads = [pool.seed for pool in pools], [pool.open for pool in pools]
         return pools[route.choose(key, seeds, loads, over_percent=self.settings.over_percent)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tawtin.core.route import Tier
 from tawtin.gateway.worker.http import Problem
 from tawtin.model.rules import DATA_CLASSES
 
@@ -29,6 +30,8 @@ class Places(NamedTuple):
     """Where a request may go now, and why it may not go elsewhere."""
 
     replicas: list[Replica]
+    tiers: list[Tier]
+    """Of each of them."""
     refused: list[str]
     """Why others of the factory's own may not have it, a sentence each."""
     kept_out: list[str]
@@ -50,7 +53,7 @@ def wish_of(snapshot: Snapshot, tenant: str, model: str, head: Head) -> Wish:
 
 def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
     """The replicas that may have it now; none if nobody knows what is allowed."""
-    found = Places([], [], [])
+    found = Places([], [], [], [])
     holder = snapshot.tenants.get(wish.tenant) if snapshot is not None else None
     model = snapshot.models.get(wish.model) if snapshot is not None else None
     if snapshot is None or holder is None or model is None:
@@ -68,6 +71,7 @@ def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
             why = "this tenant may not use external providers; the operator can allow it"
         else:
             found.replicas.append(replica)
+            found.tiers.append(Tier(bool(replica.provider), replica.country != holder.home, replica.priority))
             continue
         if replica.provider:
             found.kept_out.append(f"the external provider {replica.provider} in {replica.country}: {why}")

@@ -211,6 +211,8 @@ class Pool:
         self.replica = replica
         self.seed = route.seed(replica.id)
         self.settings = settings
+        most = settings.replica_connections_max
+        self._open_max = min(most, replica.requests_max or most)
         self.busy: set[Upstream] = set()
         self.open = 0
         self.requests = 0
@@ -245,7 +247,7 @@ class Pool:
 
     def may(self, now: float) -> bool:
         """Whether it may be asked: after several failures in a row, only now and then by one request."""
-        if self.open >= self.settings.replica_connections_max:
+        if self.open >= self._open_max:
             return False
         return self._row < self.settings.failures_max or (now >= self._shut_until and not self._trying)
 
