@@ -94,6 +94,7 @@ bench: .make/python .make/system-bench
 # Beside nginx, if Debian's package nginx-light is there.
 bench-gateway: .make/python
 	@$(PY) -m bench.gateway
+	@$(PY) -m bench.autoscale
 
 SOAK_SEEDS ?= 25000
 SOAK_NETWORK_SEEDS ?= 75000

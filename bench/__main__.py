@@ -36,6 +36,7 @@ TITLES = {
     "engines": "A factory on a Slurm cluster",
     "clusters": "A factory on Kubernetes and on Ray",
     "affinity": "Prefix affinity of replicas",
+    "autoscale": "Autoscaling of replicas",
     "cli": "The command line",
     "gateway": "The gateway",
     "idle": "An idle factory",

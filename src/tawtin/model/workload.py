@@ -120,6 +120,30 @@ class Probe(Record, frozen=True, kw_only=True):
     """How long one answer may take."""
 
 
+_Target = Annotated[int, msgspec.Meta(ge=0)]
+"""In thousandths; 0 for none."""
+
+
+class Scaling(Record, frozen=True, kw_only=True):
+    """How the number of a service's replicas follows its load. The target that asks for most counts."""
+
+    replicas_min: Annotated[int, msgspec.Meta(ge=0, le=1000)]
+    """0 lets the last one rest while nobody asks."""
+    replicas_max: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    in_flight_milli: _Target = 0
+    """Requests that one replica should have at a time."""
+    requests_milli: _Target = 0
+    """Requests a second for one replica."""
+    tokens_milli: _Target = 0
+    """Tokens a second, of requests and answers, for one replica."""
+    wait_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How long answers may take to begin, on average; 0 for no such target."""
+    up_delay_ms: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    """For so long more have to be asked for."""
+    down_delay_ms: Annotated[int, msgspec.Meta(ge=0)] = 300_000
+    """For so long fewer have to be asked for."""
+
+
 class Serving(Record, frozen=True, kw_only=True):
     """What a spec says of a service beyond a job."""
 
