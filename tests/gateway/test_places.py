@@ -82,9 +82,8 @@ class Network:
         self.external = False
         self.withdrawn = False
         self.reader = SnapshotReader(Path("/nowhere"), 1_000)
-        self.dispatch = Dispatch(
-            GatewaySettings(failures_max=1, shut_seconds=3_600), self.reader, Link(Path("/nowhere"), "w")
-        )
+        settings = GatewaySettings(failures_max=1, shut_seconds=3_600)
+        self.dispatch = Dispatch(settings, self.reader, Link(Path("/nowhere"), "w", 1.0))
         self.say()
 
     def say(self) -> None:
