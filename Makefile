@@ -14,7 +14,7 @@ help:
 	@echo 'make kubernetes       build Kubernetes from its Go modules, for tests (needs Go; once, ten minutes on two cores)'
 	@echo 'make test-kubernetes  what is tested on Kubernetes; with KUBECONFIG=..., on a cluster of your own (docs/how-to/kubernetes.md)'
 	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
-	@echo 'make bench-gateway  what a request for a model costs the gateway in processor time, beside nginx if it is installed'
+	@echo 'make bench-gateway  what a request for a model costs the gateway, beside nginx, LiteLLM and vllm-router'
 	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS) of one factory, SOAK_NETWORK_SEEDS=$(SOAK_NETWORK_SEEDS) of several)'
 	@echo 'make lint    ruff, basedpyright, import-linter'
 	@echo 'make docs    the documentation, as HTML, warnings are errors'
@@ -91,8 +91,8 @@ alone: .make/python
 bench: .make/python .make/system-bench
 	@$(PY) -m bench
 
-# Beside nginx, if Debian's package nginx-light is there.
-bench-gateway: .make/python
+# Beside nginx, LiteLLM and vllm-router, as far as they can be installed.
+bench-gateway: .make/python .make/system-bench .make/peers-tried
 	@$(PY) -m bench.gateway
 	@$(PY) -m bench.autoscale
 

@@ -4,6 +4,7 @@
 #   tools/bootstrap.sh python            the environment, from uv.lock
 #   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
 #   tools/bootstrap.sh jax               JAX in .make/jax, in the same way: for tests of gangs
+#   tools/bootstrap.sh peers             what the gateway is measured beside, in .make/peers: for benchmarks
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), test or bench
 #
 # Nothing outside the checkout is changed, apart from Debian packages, and these only as root with apt-get.
@@ -113,6 +114,14 @@ make_apart() { # group, a file that it has, its name, what is lost without it
     fi
 }
 
+# What the gateway is measured beside. Not locked with the rest: what they need contradicts it, and no test needs them.
+make_peers() {
+    uv=$(find_uv)
+    "$uv" venv --quiet --python .venv/bin/python .make/peers &&
+        VIRTUAL_ENV=.make/peers "$uv" pip install --quiet 'litellm[proxy]==1.108.7' 'vllm-router==0.1.17' ||
+        say "LiteLLM and vllm-router could not be installed; the gateway is not measured beside them"
+}
+
 have() { command -v "$1" >/dev/null 2>&1; }
 have_postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
@@ -161,6 +170,7 @@ case ${1:-} in
     python) make_python ;;
     ray) make_apart ray bin/ray Ray "nothing runs on Ray" ;;
     jax) make_apart jax bin/python JAX "no gang computes with JAX" ;;
+    peers) make_peers ;;
     system) make_system "${2:?which goal: demo, engines, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | ray | jax | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | jax | peers | system GOAL" ;;
 esac

@@ -83,33 +83,54 @@ class StreamMeter:
         """Whether anything went on to the client."""
         self._most = event_bytes_max
         self._strip = strip
-        self._rest = b""
+        self._rest: list[bytes] = []
+        """What came of an event that is not whole."""
+        self._seam = b""
+        """Its last bytes: what ends it may be cut in two."""
+        self._held = 0
+        """Its length."""
         self._events = 0
         self._bytes = 0
         self._least = 1 << 30
 
     def feed(self, data: bytes) -> bytes:
         """Take what came; return what goes on: whole events. Raises TooLong."""
-        if self._rest:
-            data = self._rest + data
-        cut = max(at + len(end) if (at := data.rfind(end)) >= 0 else 0 for end in _BREAKS)
-        self._rest = data[cut:]
-        if len(self._rest) > self._most:
-            raise TooLong
-        if not cut:
+        if not self._rest and data.endswith(b"\n\n"):
+            return self._whole(data)  # as nearly all of them come
+        rest, seam = self._rest, self._seam
+        found = seam + data
+        cut = max(at + len(end) if (at := found.rfind(end)) >= 0 else 0 for end in _BREAKS) - len(seam)
+        if cut <= 0:
+            rest.append(data)
+            self._seam = found[-3:]
+            self._held += len(data)
+            if self._held > self._most:
+                raise TooLong
             return b""
-        whole = data[:cut]
-        if b'"usage"' not in whole and b"[DONE]" not in whole:
-            self._count(whole, whole.count(b"data:"))
-            return whole
-        return b"".join([event for event in _EVENT.findall(whole) if self._passes(event)])
+        whole = b"".join((*rest, data[:cut]))
+        self._rest = [data[cut:]] if cut < len(data) else []
+        self._seam = data[cut:][-3:]
+        self._held = len(data) - cut
+        if self._held > self._most:
+            raise TooLong
+        return self._whole(whole)
+
+    def _whole(self, events: bytes) -> bytes:
+        """What goes on of whole events."""
+        counts = b'"usage"' in events and events.count(b'"usage"') != events.count(b'"usage":null')
+        if counts or b"[DONE]" in events:
+            return b"".join([event for event in _EVENT.findall(events) if self._passes(event)])
+        self._count(events, events.count(b"data:"))
+        return events
 
     def _count(self, passed: bytes, events: int) -> None:
         self.passed = True
         if events:
+            size = len(passed)
             self._events += events
-            self._bytes += len(passed)
-            self._least = min(self._least, len(passed) // events)
+            self._bytes += size
+            each = size // events
+            self._least = min(self._least, each)
 
     def _passes(self, event: bytes) -> bool:
         data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
