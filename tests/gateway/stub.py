@@ -126,6 +126,18 @@ async def mute(writer: asyncio.StreamWriter, asked: Asked) -> None:
     await asyncio.sleep(3600)
 
 
+async def headed(writer: asyncio.StreamWriter, asked: Asked) -> None:
+    """Begins a stream, and never says anything in it."""
+    writer.write(STREAM)
+    await asyncio.sleep(3600)
+
+
+async def late(writer: asyncio.StreamWriter, asked: Asked) -> None:
+    """Answers after a while."""
+    await asyncio.sleep(0.2)
+    await plain(writer, asked)
+
+
 async def endless(writer: asyncio.StreamWriter, asked: Asked) -> None:
     """One event that has no end."""
     writer.write(STREAM + b"40000000\r\ndata: ")
@@ -173,7 +185,8 @@ async def nonsense(writer: asyncio.StreamWriter, asked: Asked) -> None:
 ANSWERS: dict[str, Answer] = {
     each.__name__: each
     for each in (
-        plain, exact, lies, silent, dies, stalls, mute, endless, flood, huge, closes, busy, wrong, nonsense,
+        plain, exact, lies, silent, dies, stalls, mute, headed, late,
+        endless, flood, huge, closes, busy, wrong, nonsense,
     )
 }  # fmt: skip
 

@@ -131,9 +131,21 @@ class Network:
             assert pool.replica in left
             assert order(pool.replica) == min(map(order, left))
             tried.add(pool.replica.id)
-            pool.went_wrong()
             self.now_ms += pause
             self.say()
+            if pause % 2:
+                self.hedge(tried, key)
+            pool.went_wrong()
+
+    def hedge(self, tried: set[str], key: int) -> None:
+        """Ask a second one beside it."""
+        found = places(self.reader.current(self.now_ms), Wish("t", "m", "personal", ""), self.now_ms)
+        pool = self.dispatch._choose(found, tried, key, outside=False)  # pyright: ignore[reportPrivateUsage]
+        if pool is not None:
+            assert self.lawful(pool.replica)
+            assert not pool.replica.provider
+            assert pool.replica.id not in tried
+            tried.add(pool.replica.id)
 
 
 def order(replica: Replica) -> tuple[bool, bool, int]:

@@ -113,7 +113,7 @@ def run_endpoints(arguments: argparse.Namespace) -> int:
         return exits.OK
     print(f"{found.url} by {found.workers} workers")
     if found.replicas:
-        header = ["REPLICA", "IN", "BY", "PRIORITY", "STATE", "OPEN", "ANSWERED", "FAILED", "URL"]
+        header = ["REPLICA", "IN", "BY", "PRIORITY", "STATE", "OPEN", "ANSWERED", "FAILED", "HEDGES", "URL"]
         print(output.columns(header, [_replica(each) for each in found.replicas]))
     return exits.OK
 
@@ -122,7 +122,7 @@ def _replica(each: ReplicaView) -> list[str]:
     state = "not asked yet" if not each.workers else "answers"
     if each.shut:
         state = f"left alone by {each.shut} of {each.workers} workers"
-    counts = [str(number) for number in (each.open, each.requests, each.failures)]
+    counts = [str(number) for number in (each.open, each.requests, each.failures, each.hedges)]
     where = [each.country, each.provider or "-", str(each.priority)]
     return [each.id, *where, state, *counts, each.url]
 

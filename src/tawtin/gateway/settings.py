@@ -97,6 +97,13 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """Connections of one worker to one replica at one time."""
     tries_max: _Count = 3
     """Replicas that are tried for one request, as long as none of its answer has arrived."""
+    hedge_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
+    """When an answer did not begin for so long, a second replica gets the request as well, and the first that answers
+    wins. 0 is never, unless `hedge_percentile` is set; then it is the least that is waited."""
+    hedge_percentile: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    """The same after the time in which so many percent of that replica's newest answers began, such as 95; 0 is off."""
+    hedge_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5
+    """Second requests of a worker, at most, in percent of all its requests: an overload is not doubled."""
     failures_max: _Count = 5
     """So many failures in a row, and a worker leaves a replica alone for `shut_seconds`."""
     shut_seconds: _Seconds = 10

@@ -240,6 +240,7 @@ def _replica_views(
                     open=sum(each.open for each in told),
                     requests=sum(each.requests for each in told),
                     failures=sum(each.failures for each in told),
+                    hedges=sum(each.hedges for each in told),
                     shut=sum(each.shut for each in told),
                     workers=len(told),
                 )

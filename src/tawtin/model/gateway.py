@@ -48,6 +48,8 @@ class ReplicaView(Record, frozen=True, kw_only=True):
     """Requests that it answered since the workers started."""
     failures: int = 0
     """Tries that failed since the workers started."""
+    hedges: int = 0
+    """Requests that it got as well, as another one took long over its answer."""
     shut: int = 0
     """Workers that leave it alone for now, as it failed several times in a row."""
     workers: int = 0

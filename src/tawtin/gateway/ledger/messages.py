@@ -51,6 +51,8 @@ class Settle(Record, frozen=True, kw_only=True, tag="settle"):
     country: str = ""
     provider: str = ""
     """The external provider that answered; empty for the factory's own."""
+    also: tuple[str, ...] = ()
+    """Other replicas that had the request: those that failed, or that a faster one was asked beside."""
     tokens_in: int = 0
     tokens_out: int = 0
     micro: int = 0
@@ -66,6 +68,7 @@ class ReplicaState(Record, frozen=True, kw_only=True):
     open: int = 0
     requests: int = 0
     failures: int = 0
+    hedges: int = 0
     shut: bool = False
 
 

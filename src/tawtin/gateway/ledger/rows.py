@@ -37,21 +37,22 @@ CREATE TABLE IF NOT EXISTS requests (
     micro INTEGER NOT NULL DEFAULT 0,
     estimated INTEGER NOT NULL DEFAULT 0,
     cause TEXT NOT NULL DEFAULT '',
-    provider TEXT NOT NULL DEFAULT ''
+    provider TEXT NOT NULL DEFAULT '',
+    also TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_open ON requests (worker) WHERE settled_ms IS NULL;
 CREATE INDEX IF NOT EXISTS requests_recent ON requests (reserved_ms);
 CREATE INDEX IF NOT EXISTS requests_month ON requests (month, tenant, model, country);
 """
-_SINCE: Final = {"provider": "TEXT NOT NULL DEFAULT ''"}
+_SINCE: Final = {"provider": "TEXT NOT NULL DEFAULT ''", "also": "TEXT NOT NULL DEFAULT ''"}
 """Columns that files of earlier versions lack."""
 _RESERVE: Final = """
 INSERT INTO requests (receipt, tenant, key, model, month, worker, reserved_ms, reserve)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SETTLE: Final = """
-UPDATE requests SET settled_ms = ?, replica = ?, country = ?, provider = ?, tokens_in = ?, tokens_out = ?, micro = ?,
-    estimated = ?, cause = ?, reserve = X''
+UPDATE requests SET settled_ms = ?, replica = ?, country = ?, provider = ?, also = ?,
+    tokens_in = ?, tokens_out = ?, micro = ?, estimated = ?, cause = ?, reserve = X''
 WHERE receipt = ? AND settled_ms IS NULL
 """
 _SPENT: Final = (
@@ -127,6 +128,7 @@ class Rows:
                         said.replica,
                         said.country,
                         said.provider,
+                        " ".join(said.also),
                         said.tokens_in,
                         said.tokens_out,
                         said.micro,

@@ -48,12 +48,20 @@ class Outcome:
         self.replica: Replica | None = None
         self.sent = False
         """Whether the replica has the request."""
+        self.at: list[str] = []
+        """All replicas that had it, whatever became of it there."""
         self.status = 0
         """Of the replica's answer; 0 before it begins."""
         self.said: tuple[object, object] | None = None
         self.guess: Callable[[], int] = lambda: 0
         self.whole = False
         self.cause = "replica_failed"
+
+    def reached(self, replica: str) -> None:
+        """A replica has the request."""
+        self.sent = True
+        if replica not in self.at:
+            self.at.append(replica)
 
 
 def settlement(course: Course, outcome: Outcome) -> Settle:
@@ -65,6 +73,7 @@ def settlement(course: Course, outcome: Outcome) -> Settle:
         replica=replica.id if replica is not None else "",
         country=replica.country if replica is not None else "",
         provider=replica.provider if replica is not None else "",
+        also=tuple(each for each in outcome.at if replica is None or each != replica.id),
         cause=cause,
     )
     if outcome.said is None and (

@@ -3,7 +3,7 @@
 1. The snapshot knows the key, the model, and the replicas where this tenant's data of this class may be now.
 2. The ledger holds the most that the request can come to, and has that on disk.
 3. The lawful replica that has seen its beginning gets it, unless it is busier than others; another one does if that
-   fails before any of its answer.
+   fails before any of its answer, or takes long over it.
 4. The answer passes through, no faster than the client reads.
 5. The ledger is told what was used: by the replica's count, or by an estimate that is marked as one.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tawtin.core import route
+from tawtin.core import hedge, route
 from tawtin.gateway.ledger.messages import Denied, ReplicaState, Reserve
 from tawtin.gateway.worker import meter
 from tawtin.gateway.worker.ask import PATHS, Ask
@@ -28,6 +28,7 @@ from tawtin.gateway.worker.http import JSON, Problem
 from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
 from tawtin.gateway.worker.places import Places, check_any, not_asked, places, wish_of
+from tawtin.gateway.worker.race import AGAIN, SSE, Arm, race
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
 from tawtin.model.ids import RANDOM_BITS, make_id
 
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from tawtin.gateway.worker.upstream import AnswerHead, Upstream
 
 log = logging.getLogger("tawtin.gateway.worker")
-_SSE: Final = "text/event-stream"
-_AGAIN: Final = frozenset((502, 503, 504))
-"""Statuses of a replica after which another one is tried."""
 _MAYBE_LATER_MS: Final = 1_000
 
 
@@ -58,6 +56,7 @@ class Dispatch:
         self.link = link
         self.pools: dict[str, Pool] = {}
         self._seen = route.Beginnings()
+        self._hedges = hedge.Budget(settings.hedge_percent)
 
     async def answer(self, connection: Connection, head: Head, body: bytes) -> None:
         """Answer one request. Raises Problem."""
@@ -115,12 +114,17 @@ class Dispatch:
         """Where a request may go now, by the newest snapshot."""
         return places(self.snapshots.current(at_ms), wish, at_ms)
 
-    def _choose(self, found: Places, tried: set[str], key: int) -> Pool | None:
-        """Of the first tier that can take it, the one that has seen this beginning, if it is not too busy."""
+    def _choose(self, found: Places, tried: set[str], key: int, *, outside: bool = True) -> Pool | None:
+        """Of the first tier that can take it, the one that has seen this beginning, if it is not too busy.
+
+        `outside` says whether it may be an external provider.
+        """
         now = asyncio.get_running_loop().time()
         pools: list[Pool] = []
         tiers: list[route.Tier] = []
         for replica, tier in zip(found.replicas, found.tiers, strict=True):
+            if tier.external and not outside:
+                continue
             if replica.id not in tried and (pool := self._pool(replica)).may(now):
                 pools.append(pool)
                 tiers.append(tier)
@@ -187,6 +191,7 @@ class Dispatch:
         """Ask one replica after the other until one answers. Raises Problem."""
         tried: set[str] = set()
         key = self._seen.key(route.beginnings(course.ask.text()))
+        self._hedges.count()
         why = "all of them fail or are full at present"
         status = 503
         while len(tried) < self.settings.tries_max:
@@ -194,29 +199,63 @@ class Dispatch:
             pool = self._choose(found, tried, key)
             if pool is None:
                 break
-            tried.add(pool.replica.id)
-            pool.open += 1
             outcome.replica = pool.replica
+            arm = self._arm(pool, course, outcome, tried)
             try:
+                arm = await self._begun(arm, tried, key)
+                outcome.replica = arm.pool.replica
                 last = len(tried) == min(len(found.replicas), self.settings.tries_max)
-                if await self._ask(course, pool, outcome, last=last):
-                    return
+                if arm.head.status in AGAIN and not last:
+                    arm.wrong()
+                    arm.end(abort=True)
+                    continue
+                await self._answer(arm)
             except UpstreamFailed as error:
-                pool.went_wrong()
-                log.warning("replica %s failed: %s", pool.replica.id, error)
-                why, status = f"{pool.replica.id}: {error}", 502
+                arm.wrong(error)
+                why, status = f"{arm.pool.replica.id}: {error}", 502
                 outcome.sent = False
                 if outcome.status:
                     self._broken(course, outcome, why)
                     return
             except asyncio.CancelledError:
-                pool.went_unseen()
+                arm.unseen()
                 raise
+            else:
+                return
             finally:
-                pool.open -= 1
+                arm.end(abort=True)
         outcome.status = 0
         why += not_asked(self._places(course.wish, now_ms()))
         raise Problem(status, f"no replica answers: {why}", code="replica_failed", retry_ms=_MAYBE_LATER_MS)
+
+    def _arm(self, pool: Pool, course: Course, outcome: Outcome, tried: set[str]) -> Arm:
+        replica = pool.replica
+        tried.add(replica.id)
+        return Arm(pool, course, outcome, lambda: replica in self._places(course.wish, now_ms()).replicas)
+
+    async def _begun(self, arm: Arm, tried: set[str], key: int) -> Arm:
+        """The arm that answers, its answer begun: this one, or a second one if it is slow. Raises UpstreamFailed.
+
+        A second one is never a provider outside, nor is one asked beside such a provider.
+        """
+        settings, course = self.settings, arm.course
+        wait_ms = hedge.patience_ms(
+            settings.hedge_ms, settings.hedge_percentile, arm.pool.first_bytes[course.ask.stream]
+        )
+        if not wait_ms or arm.pool.replica.provider:
+            await arm.begin()
+            return arm
+
+        def another() -> Arm | None:
+            if len(tried) >= settings.tries_max:
+                return None
+            pool = self._choose(self._places(course.wish, now_ms()), tried, key, outside=False)
+            if pool is None or not self._hedges.take():
+                return None
+            pool.hedges += 1
+            return self._arm(pool, course, arm.outcome, tried)
+
+        return await race(arm, wait_ms / 1000, another)
 
     def _broken(self, course: Course, outcome: Outcome, why: str) -> None:
         """An answer broke off. A stream says so and ends without its end, so that nobody takes it for whole."""
@@ -229,50 +268,22 @@ class Dispatch:
             outcome.status = 0  # the client has nothing of it
             raise problem
 
-    async def _ask(self, course: Course, pool: Pool, outcome: Outcome, *, last: bool) -> bool:
-        """Ask one replica; whether it answered. Raises UpstreamFailed."""
-        request = pool.request(course.ask.path, course.ask.sent(pool.replica.model), course.receipt)
-        while True:
-            upstream = await pool.take()
-            reused = upstream.used
-            if not reused and pool.replica not in self._places(course.wish, now_ms()).replicas:
-                pool.give_back(upstream)
-                pool.went_unseen()
-                return False  # what allowed it ended while it was connected to
-            upstream.send(request)
-            outcome.sent = True
-            try:
-                head = await upstream.head
-                break
-            except UpstreamFailed:
-                pool.give_back(upstream)
-                if not reused:
-                    raise
-            except BaseException:
-                upstream.abort()
-                pool.give_back(upstream)
-                raise
+    async def _answer(self, arm: Arm) -> None:
+        """Pass on an answer that has begun. Raises UpstreamFailed."""
+        course, pool, upstream, head, outcome = arm.course, arm.pool, arm.upstream, arm.head, arm.outcome
         try:
-            if head.status in _AGAIN and not last:
-                pool.went_wrong()
-                upstream.abort()
-                return False
             outcome.status = head.status
-            if head.status == 200 and head.media == _SSE:
+            if head.status == 200 and head.media == SSE:
                 await self._stream(course, pool, upstream, outcome)
             else:
                 await self._whole(course, pool, upstream, head, outcome)
             if head.status < 500:
-                pool.went_well()
+                arm.well()
             else:
-                pool.went_wrong()
-            return True
-        except BaseException:
-            upstream.abort()
-            raise
+                arm.wrong()
+            arm.end(abort=False)
         finally:
             course.connection.reader = None
-            pool.give_back(upstream)
 
     async def _stream(self, course: Course, pool: Pool, upstream: Upstream, outcome: Outcome) -> None:
         connection = course.connection
@@ -337,7 +348,12 @@ class Dispatch:
                 self.pools.pop(id).close()
         return tuple(
             ReplicaState(
-                id=id, open=pool.open, requests=pool.requests, failures=pool.failures, shut=pool.shut
+                id=id,
+                open=pool.open,
+                requests=pool.requests,
+                failures=pool.failures,
+                hedges=pool.hedges,
+                shut=pool.shut,
             )
             for id in known
             if (pool := self.pools.get(id)) is not None

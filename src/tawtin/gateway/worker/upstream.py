@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from tawtin.core import route
+from tawtin.core.hedge import FirstBytes
 from tawtin.model.base import Record
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Upstream(asyncio.Protocol):
         """Done when the body is whole."""
         self._transport: asyncio.Transport | None = None
         self._sink: Callable[[bytes], None] | None = None
+        self._first: asyncio.Future[None] | None = None
+        """Who waits for the first piece of the body."""
         self._pieces: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._parser: Any = None
@@ -70,12 +73,21 @@ class Upstream(asyncio.Protocol):
             each.add_done_callback(_seen)
         self._parser = httptools.HttpResponseParser(self)
         self._media, self.framed, self._busy, self._sink = "", False, True, None
-        self._pieces = []
+        self._pieces, self._first = [], None
         self.deadline = self._loop.time() + self.pool.settings.first_byte_seconds_max
         if self._transport is None or self._transport.is_closing():
             self.fail("it closed the connection")
             return
         self._transport.write(request)
+
+    async def begins(self) -> None:
+        """Wait for the first piece of the body, or its end. Raises UpstreamFailed."""
+        if self.over.done():
+            self.over.result()
+        elif not self._pieces:
+            self._first = self._loop.create_future()
+            self._first.add_done_callback(_seen)
+            await self._first
 
     def attach(self, sink: Callable[[bytes], None]) -> None:
         """Hand what came of the body to `sink`, and whatever follows."""
@@ -101,8 +113,8 @@ class Upstream(asyncio.Protocol):
 
     def fail(self, why: str) -> None:
         """Give up on what is under way."""
-        for each in (self.head, self.over):
-            if not each.done():
+        for each in (self.head, self.over, self._first):
+            if each is not None and not each.done():
                 each.set_exception(UpstreamFailed(why))
         self.abort()
 
@@ -145,6 +157,8 @@ class Upstream(asyncio.Protocol):
         if not self._pieces:
             return
         if self._sink is None:
+            if self._first is not None and not self._first.done():
+                self._first.set_result(None)
             if sum(map(len, self._pieces)) > _HELD_BYTES_MAX:
                 self.pause()
             return
@@ -153,8 +167,9 @@ class Upstream(asyncio.Protocol):
 
     def _end(self) -> None:
         self.deadline = _NEVER
-        if not self.over.done():
-            self.over.set_result(None)
+        for each in (self.over, self._first):
+            if each is not None and not each.done():
+                each.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits."""
@@ -217,6 +232,9 @@ class Pool:
         self.open = 0
         self.requests = 0
         self.failures = 0
+        self.hedges = 0
+        self.first_bytes = (FirstBytes(), FirstBytes())
+        """Of answers that are no streams, and of streams."""
         self._row = 0
         self._shut_until = 0.0
         self._trying = False
