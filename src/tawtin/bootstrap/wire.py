@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,10 @@ from tawtin.store.mark import FILE, MarkFile
 from tawtin.store.open import open_blobs, open_journal
 from tawtin.web.app import create_app
 from tawtin.web.door import Door
-from tawtin.web.serve import serve
+from tawtin.web.serve import listen_unix, serve, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from tawtin.bootstrap.settings import Settings
     from tawtin.gateway.supervise import Gateway
@@ -167,14 +168,41 @@ def make_gateway(settings: Settings, service: Service) -> Gateway | None:
     # only here, as most of it is for factories that serve models
     from tawtin.gateway.snapshot import models_of  # noqa: PLC0415
     from tawtin.gateway.supervise import Gateway  # noqa: PLC0415
+    from tawtin.runtime.batches import Batches  # noqa: PLC0415
 
-    return Gateway(
-        Path(settings.gateway.folder or Path(settings.data, "gateway")),
+    folder = Path(settings.gateway.folder or Path(settings.data, "gateway"))
+    batches = Batches(
+        service, settings.gateway, folder / "batches", lambda: gateway.url, settings.models.keys
+    )
+    gateway = Gateway(
+        folder,
         settings.gateway,
-        lambda: models_of(settings.models, service.site, service.answering),
+        lambda: models_of(settings.models, service.site, service.answering, settings.gateway.batch_percent),
         judge_of(settings),
         lambda: service.state,
+        batches.passes,
     )
+    service.batches = batches
+    return gateway
+
+
+@asynccontextmanager
+async def _behind(settings: Settings, service: Service, gateway: Gateway | None) -> AsyncGenerator[None]:
+    """Answer for files and batches, where there is a gateway, for the time of the block."""
+    batches = service.batches
+    if gateway is None or batches is None:
+        yield
+        return
+    from tawtin.gateway.worker.relay import SOCKET  # noqa: PLC0415
+    from tawtin.web.openai.app import App  # noqa: PLC0415
+
+    await batches.start()
+    try:
+        app = App(batches, settings.gateway.class_default)
+        async with serving(app, listen_unix(gateway.folder / SOCKET), settings.api):
+            yield
+    finally:
+        await batches.stop()
 
 
 def _door(service: Service) -> Door | None:
@@ -224,7 +252,8 @@ async def run_factory(
         app = create_app(
             service, settings.api, otlp_endpoint=settings.telemetry.otlp_endpoint, door=_door(service)
         )
-        await serve(app, settings.api, stop, up)
+        async with _behind(settings, service, gateway):
+            await serve(app, settings.api, stop, up)
     finally:
         await asyncio.to_thread(address_file.unlink, missing_ok=True)
         if gateway is not None:

@@ -46,6 +46,8 @@ port = {port}                   # 0 lets the system choose
 # Models that run already, behind one OpenAI-compatible door; docs/how-to/models.md
 # [gateway]
 # port = 8480                 # on loopback unless `host` says otherwise
+# batch_percent = 50          # what a request of a batch costs, in per cent of the model's price
+# file_bytes_max = 209715200  # longest file of requests that may be uploaded
 # [models.atlas-7b]
 # licence = "Apache-2.0"
 # languages = ["ar", "fr"]

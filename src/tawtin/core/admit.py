@@ -36,6 +36,8 @@ class Submission(Record, frozen=True, kw_only=True):
     idempotency_key: str = ""
     request_sha256: str = ""
     retry_of: str = ""
+    house: bool = False
+    """Whether the program is the factory's own, which has to be here, and needs no leave to use the network."""
 
 
 def admit(
@@ -47,7 +49,7 @@ def admit(
     """
     tenant = state.tenants[submission.tenant]
     spec = submission.spec
-    said = _somewhere(state, spec, tenant, site, now_ms)
+    said = _somewhere(state, submission, tenant, site, now_ms)
     refused = _refusal(state, site, tenant, submission, said)
     if refused is not None:
         token, sentence = refused
@@ -102,10 +104,11 @@ def _replica_free(state: State, tenant: str, name: str) -> int:
     return max(numbers, default=0) + 1
 
 
-def _somewhere(state: State, spec: WorkloadSpec, tenant: Tenant, site: Site, now_ms: int) -> Verdict:
+def _somewhere(state: State, submission: Submission, tenant: Tenant, site: Site, now_ms: int) -> Verdict:
     """The verdict on this factory; if a job may not be here, the first of a peer that may have it."""
+    spec = submission.spec
     here = state.judge.verdict(spec, tenant, site, now_ms)
-    if here.allowed or spec.service is not None:
+    if here.allowed or spec.service is not None or submission.house:
         return here
     for name in sorted(state.peers):
         if state.peers[name].state is PeerState.ACTIVE:
@@ -133,7 +136,7 @@ def _refusal(
             Refusal.SANDBOX_MISSING,
             "this factory has no sandbox and runs the work of its owner only; its operator can install bubblewrap",
         )
-    if spec.network and not tenant.network:
+    if spec.network and not (tenant.network or submission.house):
         if spec.service is not None:
             what = f"a service needs the network, which tenant `{tenant.id}` may not use: "
         else:

@@ -117,6 +117,23 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """Verdicts are asked for again at least this often."""
     stale_ms: Annotated[int, msgspec.Meta(ge=200)] = 30_000
     """Workers refuse every request when the factory has said nothing for so long."""
+    batch_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50
+    """What a request of a batch costs, in per cent of the model's price."""
+    batch_priority: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] = -100
+    """The priority of the jobs that ask the requests of batches."""
+    batch_requests_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
+    """Requests in one batch."""
+    batch_at_once: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    """Requests of one batch that are under way at one time."""
+    batch_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s?#@]+)?$")] = ""
+    """Where runs reach this gateway, with `/v1`; empty where they are on this machine, for its own address. Then `port`
+    must not be 0, as a job outlives a restart of the factory."""
+    file_bytes_max: _Bytes = 200 << 20
+    """Longest file that may be uploaded."""
+    files_bytes_max: _Bytes = 10 << 30
+    """What the files of one tenant may be together, results of batches included."""
+    file_seconds_max: Annotated[int, msgspec.Meta(ge=60)] = 30 * 86_400
+    """How long a file stays; it may ask for less."""
     limits: Limits = Limits()
     """What each tenant may use, as `[gateway.limits]`: `requests_per_minute`, `tokens_per_minute`, `minor_per_month`.
     A tenant's own budget for a month holds as well."""
@@ -170,6 +187,8 @@ class ModelSettings(Record, frozen=True, kw_only=True):
     """Price of a million tokens of requests, in minor units of the factory's currency."""
     output_minor_per_million: Minor = 0
     """Price of a million tokens of answers."""
+    batch_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """What a request of a batch costs, in per cent of that; nothing for `gateway.batch_percent`."""
     replicas: tuple[ReplicaSettings, ...] = ()
     """Its servers, as `[[models.NAME.replicas]]`: `url`, `country` (else the factory's), `key_file`, `model` (what the
     server calls it), `facts` (as `[factory.facts]`), `external` (who runs it), `priority`,

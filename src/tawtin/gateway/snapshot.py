@@ -66,6 +66,8 @@ class Model(Record, frozen=True, kw_only=True):
     context_tokens_max: int
     input_minor_per_million: int = 0
     output_minor_per_million: int = 0
+    batch_percent: int = 50
+    """What a request of a batch costs of that."""
     replicas: tuple[Replica, ...] = ()
 
 
@@ -96,6 +98,18 @@ class Holder(Record, frozen=True, kw_only=True):
     """Its country, or else the factory's: replicas there come first."""
 
 
+class BatchPass(Record, frozen=True, kw_only=True):
+    """What is special about the key that the job of a batch has: only the control plane makes such keys."""
+
+    key: str
+    """The id of the key that made the batch: its limits hold, and the pass ends with it."""
+    model: str
+    """The one that it may ask."""
+    data_class: str
+    """Of its requests, whatever they say."""
+    purpose: str = ""
+
+
 class Key(Record, frozen=True, kw_only=True):
     """A key that may ask models."""
 
@@ -103,6 +117,8 @@ class Key(Record, frozen=True, kw_only=True):
     sha256: str
     expires_ms: int | None = None
     limits: Limits = Limits()
+    batch: BatchPass | None = None
+    """Of the job of a batch, which pays a lower price."""
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
@@ -127,7 +143,10 @@ Ready = Callable[[str, str], Iterable[tuple[str, str]]]
 
 
 def models_of(
-    models: Mapping[str, ModelSettings], site: Site, ready: Ready = lambda _tenant, _name: ()
+    models: Mapping[str, ModelSettings],
+    site: Site,
+    ready: Ready = lambda _tenant, _name: (),
+    batch_percent: int = 50,
 ) -> dict[str, Model]:
     """The catalogue as the settings have it, with the replicas of services that are ready."""
     found: dict[str, Model] = {}
@@ -160,6 +179,7 @@ def models_of(
             context_tokens_max=each.context_tokens_max,
             input_minor_per_million=each.input_minor_per_million,
             output_minor_per_million=each.output_minor_per_million,
+            batch_percent=batch_percent if each.batch_percent is None else each.batch_percent,
             replicas=tuple(replicas),
         )
     return found
@@ -182,7 +202,12 @@ def _of_service(model: str, one: ReplicaSettings, site: Site, ready: Ready) -> l
 
 
 def make_snapshot(
-    state: State, judge: Judge, models: dict[str, Model], gateway: GatewaySettings, now_ms: int
+    state: State,
+    judge: Judge,
+    models: dict[str, Model],
+    gateway: GatewaySettings,
+    now_ms: int,
+    passes: Mapping[str, Key] | None = None,
 ) -> Snapshot:
     """Judge every place for every sort of tenant, class and purpose. Pure."""
     purposes = (
@@ -222,6 +247,10 @@ def make_snapshot(
         for _, key in sorted(state.keys.items())
         if key.revoked_ms is None and key.tenant in tenants and key.scope in _ASKING
     }
+    for id, each in (passes or {}).items():
+        made_by = keys.get(each.batch.key) if each.batch is not None else None
+        if made_by is not None and made_by.tenant == each.tenant:
+            keys[id] = msgspec.structs.replace(each, expires_ms=made_by.expires_ms, limits=made_by.limits)
     return Snapshot(
         factory=state.site.name,
         country=state.site.country,

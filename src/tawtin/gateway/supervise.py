@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tawtin.core.residency import Judge
     from tawtin.core.state import State
     from tawtin.gateway.settings import GatewaySettings
-    from tawtin.gateway.snapshot import Model, Snapshot
+    from tawtin.gateway.snapshot import Key, Model, Snapshot
     from tawtin.model.gateway import TokensUsed
 
 log = logging.getLogger("tawtin.gateway")
@@ -53,16 +53,19 @@ class Gateway:
         models: Callable[[], dict[str, Model]],
         judge: Judge,
         state: Callable[[], State],
+        passes: Callable[[], dict[str, Key]] = dict,
     ) -> None:
         """Wire it; nothing happens before `start`.
 
-        `models` gives the catalogue as it is now, `state` the present state, which is durable or soon will be.
+        `models` gives the catalogue as it is now, `state` the present state, which is durable or soon will be, `passes`
+        the keys of the jobs of batches that run.
         """
         self.folder = folder
         self.settings = settings
         self.models = models
         self.judge = judge
         self.state = state
+        self.passes = passes
         self.url = ""
         self._held: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -148,9 +151,10 @@ class Gateway:
     def _refresh(self, until_ms: int) -> int:
         """Write a snapshot if another one is due, and say that it is fresh; return when the next one is due."""
         state, now_ms = self.state(), time.time_ns() // 1_000_000
-        models = self.models()
+        models, passes = self.models(), self.passes()
         told = (
             models,
+            passes,
             len(state.tenants),
             sum(each.version for each in state.tenants.values()),
             len(state.keys),
@@ -158,7 +162,7 @@ class Gateway:
             sum(each.version for each in state.accounts.values()),
         )
         if now_ms >= until_ms or told != self._told:
-            made: Snapshot = make_snapshot(state, self.judge, models, self.settings, now_ms)
+            made: Snapshot = make_snapshot(state, self.judge, models, self.settings, now_ms, passes)
             write_snapshot(self.folder, made)
             self._told = told
             until_ms = min(made.until_ms, now_ms + self.settings.judge_again_ms)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tawtin.model.resources import Node, NodeHealth
     from tawtin.model.roaming import Peer
     from tawtin.model.views import Rates
+    from tawtin.runtime.batches import Batches
 
 _LEDGER_AWAY: Final = "the gateway's ledger does not answer: try again, and look into the factory's log"
 
@@ -54,6 +55,8 @@ class Service(Shelves):
         """How others become peers; None where this factory speaks with nobody."""
         self.gateway: Gateway | None = None
         """What serves models; None where this factory serves none."""
+        self.batches: Batches | None = None
+        """Files and batches of requests for models; None as above."""
         if self.neighbours is not None:
             self.introductions = Introductions(self, self.neighbours.signer, self.neighbours.transport)
 

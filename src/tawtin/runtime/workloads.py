@@ -60,8 +60,11 @@ class Workloads(Live):
         idempotency_key: str = "",
         request_sha256: str = "",
         retry_of: str = "",
+        house: bool = False,
     ) -> Submitted:
         """Accept a workload, or all of an array; the same idempotency key gives the same answer again.
+
+        `house` says that the program is the factory's own, whoever it works for.
 
         Raises Refused, Conflict, NotFound, Full, Unavailable.
         """
@@ -95,6 +98,7 @@ class Workloads(Live):
             idempotency_key=idempotency_key,
             request_sha256=request_sha256,
             retry_of=retry_of,
+            house=house,
         )
         event = admit(self.state, self.site, submission, now)
         self.factory.stage(event)

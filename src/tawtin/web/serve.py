@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
 from tawtin.web.protocol import limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
 
     from tawtin.web.app import App
     from tawtin.web.settings import WebSettings
@@ -39,6 +42,33 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def listen_unix(path: Path) -> socket.socket:
+    """Return a listening socket at `path`, for this user alone. Raises OSError."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, listening: socket.socket, settings: WebSettings) -> AsyncGenerator[None]:
+    """Serve another application at this socket for the time of the block; its requests are cut off then."""
+    server = _Server(_config(app, settings))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listening.close()
+
+
 async def serve(
     app: App, settings: WebSettings, stop: asyncio.Event, up: Callable[[str], None] | None = None
 ) -> None:
@@ -47,8 +77,21 @@ async def serve(
     `up` is called once with the address. Raises OSError if the address is taken.
     """
     listening = listen(settings)
-    config = uvicorn.Config(
-        app,
+    server = _Server(_config(app, settings))
+    stopper = asyncio.create_task(_stop(app, server, stop))
+    try:
+        if up is not None:
+            up(url_of(listening))
+        await server.serve(sockets=[listening])
+    finally:
+        stopper.cancel()
+        listening.close()
+        await app.close()
+
+
+def _config(app: ASGIApp, settings: WebSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("Any", app),
         http=limited(settings),
         ws="none",
         lifespan="off",
@@ -61,16 +104,6 @@ async def serve(
         timeout_keep_alive=settings.idle_seconds_max,
         timeout_graceful_shutdown=settings.stop_seconds_max,
     )
-    server = _Server(config)
-    stopper = asyncio.create_task(_stop(app, server, stop))
-    try:
-        if up is not None:
-            up(url_of(listening))
-        await server.serve(sockets=[listening])
-    finally:
-        stopper.cancel()
-        listening.close()
-        await app.close()
 
 
 async def _stop(app: App, server: uvicorn.Server, stop: asyncio.Event) -> None:

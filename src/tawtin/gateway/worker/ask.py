@@ -28,7 +28,7 @@ class Ask:
         """Read it. Raises Problem with the field that is wrong."""
         self.path = path
         self.body = body
-        self.fields = fields = _parsed(body)
+        self.fields = fields = parsed(body)
         model = fields.get("model")
         if not isinstance(model, str) or not model:
             raise _wrong("model", "has to be the name of a model")
@@ -116,7 +116,8 @@ def _wrong(name: str, message: str) -> Problem:
     return Problem(400, f"`{name}` {message}", code="invalid_value", param=name)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def parsed(body: bytes) -> dict[str, Any]:
+    """A JSON object whose keys stand there once. Raises Problem."""
     try:
         found = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except UnicodeDecodeError as error:

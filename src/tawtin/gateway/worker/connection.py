@@ -8,6 +8,8 @@ import traceback
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from tawtin.gateway.worker.http import JSON, Chunks, Head, Problem, answer_head, too_large
+from tawtin.gateway.worker.incoming import Incoming
+from tawtin.gateway.worker.relay import body_most, relayed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,7 +39,8 @@ class Reader(Protocol):
 class Connection(asyncio.Protocol):
     """A client. `answer(connection, head, body)` is called for each request, in order.
 
-    `admit(head)` is called before a long body is read, and raises Problem if nobody would look at it.
+    `admit(head)` is called before a long body is read, and raises Problem if nobody would look at it. What the control
+    plane answers is called for once the head is there, with `incoming` for its body.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Connection(asyncio.Protocol):
         self.deadline = _NEVER
         self.reader: Reader | None = None
         """What the present answer comes from: it waits while the client is slower."""
+        self.incoming: Incoming | None = None
+        """The body of the present request, if it is passed on as it comes."""
         self.stopping = False
         self._answer = answer
         self._admit = admit
@@ -97,7 +102,9 @@ class Connection(asyncio.Protocol):
         if not self._held and self._head is None and self._task is None:
             self.deadline = self._loop.time() + self.settings.header_seconds_max
         self._held += data
-        if self._task is None:
+        if self._task is not None and self.incoming is not None and not self.incoming.whole:
+            self._pass_on(self.incoming)
+        elif self._task is None:
             self._advance()
         elif len(self._held) > self.settings.header_bytes_max and self._transport is not None:
             self._reading_paused = True
@@ -149,18 +156,43 @@ class Connection(asyncio.Protocol):
         try:
             if self._head is None and not self._read_head():
                 return
-            body = self._read_body()
+            passed = self._head is not None and relayed(self._head.path)
+            body = b"" if passed else self._read_body()
         except Problem as problem:
             self.refuse(problem)
             return
         head = self._head
         if body is None or head is None:
             return
+        self.incoming = Incoming(head.length, self._chunks, self._hold_back, self._go_on) if passed else None
         self._head, self._chunks = None, None
         self._keep = head.keep and not self.stopping
         self._started = self.streaming = False
         self.deadline = _NEVER
         self._task = self._loop.create_task(self._serve(head, body))
+        if self.incoming is not None and not self.incoming.whole:
+            self._pass_on(self.incoming)
+
+    def _pass_on(self, incoming: Incoming) -> None:
+        """Hand on what came of a body, and give the client its time for the next piece."""
+        self.deadline = self._loop.time() + self.settings.body_seconds_max
+        try:
+            incoming.feed(self._held)
+        except Problem as problem:
+            incoming.fail(problem)
+        if incoming.whole or self._reading_paused:
+            self.deadline = _NEVER
+
+    def _hold_back(self) -> None:
+        self._reading_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        self._reading_paused = False
+        if self._transport is not None:
+            self.deadline = self._loop.time() + self.settings.body_seconds_max
+            self._transport.resume_reading()
 
     def _read_head(self) -> bool:
         end = self._held.find(b"\r\n\r\n")
@@ -176,7 +208,7 @@ class Connection(asyncio.Protocol):
         raw = bytes(self._held[: end + 4])
         del self._held[: end + 4]
         self._head = head = Head(raw)
-        most = self.settings.body_bytes_max
+        most = body_most(self.settings, head.path)
         if head.length > most:
             raise too_large(most)
         if head.chunked or head.length > _BODY_OF_STRANGERS_MAX:
@@ -215,6 +247,9 @@ class Connection(asyncio.Protocol):
             self.reader = None
         if self._transport is None:
             return
+        if self.incoming is not None and not self.incoming.whole:
+            self._linger()
+            return
         if not self._keep or self.stopping:
             self._transport.close()
             self._ended = True
@@ -228,6 +263,18 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         self._loop.call_soon(self._next)
 
+    def _linger(self) -> None:
+        """Nobody wants the rest of a body: take no more of it, and give the client a moment to read the answer."""
+        self._ended = True
+        self._held.clear()
+        self.deadline = self._loop.time() + _LINGER_S
+        if self._transport is not None and not self._transport.is_closing():
+            if self._reading_paused:
+                self._reading_paused = False
+                self._transport.resume_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
     def _next(self) -> None:
         if self._task is None and self._held and not self._ended:
             self._advance()
@@ -238,6 +285,7 @@ class Connection(asyncio.Protocol):
         """Send a whole answer."""
         if self._transport is not None:
             self._started = True
+            self._keep = self._keep and (self.incoming is None or self.incoming.whole)
             head = answer_head(status, media, headers or [], length=len(body), keep=self._keep)
             self._transport.write(head + body)
 
@@ -253,6 +301,7 @@ class Connection(asyncio.Protocol):
         """Send the head of a stream."""
         if self._transport is not None:
             self._started = self.streaming = True
+            self._keep = self._keep and (self.incoming is None or self.incoming.whole)
             self._transport.write(answer_head(status, media, headers, length=None, keep=self._keep))
 
     def piece(self, data: bytes) -> None:

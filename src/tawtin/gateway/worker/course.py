@@ -27,6 +27,8 @@ class Course(NamedTuple):
     wish: Wish
     receipt: str
     factory: str
+    percent: int
+    """What is paid of the model's price, in per cent."""
 
     def headers(self, replica: Replica) -> list[tuple[bytes, bytes]]:
         """What the answer says of where it was made, and by whom if that is an external provider."""
@@ -87,6 +89,6 @@ def settlement(course: Course, outcome: Outcome) -> Settle:
         place,
         tokens_in=count.tokens_in,
         tokens_out=count.tokens_out,
-        micro=meter.micro(course.model, count.tokens_in, count.tokens_out),
+        micro=meter.micro(course.model, count.tokens_in, count.tokens_out, course.percent),
         estimated=count.estimated,
     )

@@ -29,6 +29,7 @@ from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
 from tawtin.gateway.worker.places import Places, check_any, not_asked, places, wish_of
 from tawtin.gateway.worker.race import AGAIN, SSE, Arm, race
+from tawtin.gateway.worker.relay import relayed
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
 from tawtin.model.ids import RANDOM_BITS, make_id
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tawtin.gateway.worker.http import Head
     from tawtin.gateway.worker.link import Link
     from tawtin.gateway.worker.places import Wish
+    from tawtin.gateway.worker.relay import Relay
     from tawtin.gateway.worker.upstream import AnswerHead, Upstream
 
 log = logging.getLogger("tawtin.gateway.worker")
@@ -49,11 +51,14 @@ _MAYBE_LATER_MS: Final = 1_000
 class Dispatch:
     """Answers the requests of one worker."""
 
-    def __init__(self, settings: GatewaySettings, snapshots: SnapshotReader, link: Link) -> None:
+    def __init__(
+        self, settings: GatewaySettings, snapshots: SnapshotReader, link: Link, relay: Relay
+    ) -> None:
         """Wire it."""
         self.settings = settings
         self.snapshots = snapshots
         self.link = link
+        self.relay = relay
         self.pools: dict[str, Pool] = {}
         self._seen = route.Beginnings()
         self._hedges = hedge.Budget(settings.hedge_percent)
@@ -67,10 +72,18 @@ class Dispatch:
                 200 if ready else 503, b"ok\n" if ready else b"no ledger, or no snapshot\n", b"text/plain"
             )
             return
+        if relayed(path):
+            caller_of(self._snapshot(), head)
+            await self.relay.answer(connection, head)
+            return
         listing = path == "/v1/models" or path.startswith("/v1/models/")
         if not listing and path not in PATHS:
             known = ", ".join(PATHS)
-            raise Problem(404, f"there is nothing at this path: use /v1/models, {known}", code="unknown_url")
+            raise Problem(
+                404,
+                f"there is nothing at this path: use /v1/models, /v1/files, /v1/batches, {known}",
+                code="unknown_url",
+            )
         if head.method != ("GET" if listing else "POST"):
             raise Problem(
                 405, f"`{head.method}` has no meaning here: use {'GET' if listing else 'POST'}", code="method"
@@ -83,9 +96,9 @@ class Dispatch:
         head.check_media()
         ask = Ask(path, body)
         model = snapshot.models.get(ask.model)
-        if model is None:
+        if model is None or (caller.key.batch is not None and caller.key.batch.model != ask.model):
             raise no_model(ask.model)
-        wish = wish_of(snapshot, caller.key.tenant, model.name, head)
+        wish = wish_of(snapshot, caller.key, model.name, head)
         check_any(places(snapshot, wish, now_ms()), wish)
         await self._reserve_and_go(connection, snapshot, caller, ask, model, wish)
 
@@ -156,15 +169,16 @@ class Dispatch:
         at_ms = now_ms()
         receipt = make_id("rc", at_ms, secrets.randbits(RANDOM_BITS))
         tokens_in, out_max = ask.tokens_in(model), ask.tokens_out_max(model)
+        percent = 100 if caller.key.batch is None else model.batch_percent
         asked = Reserve(
             receipt=receipt,
             tenant=caller.key.tenant,
-            key=caller.key_id,
+            key=caller.key.batch.key if caller.key.batch is not None else caller.key_id,
             model=model.name,
             tokens_in=tokens_in,
             tokens_max=tokens_in + out_max,
-            micro_in=meter.micro(model, tokens_in, 0),
-            micro_max=meter.micro(model, tokens_in, out_max),
+            micro_in=meter.micro(model, tokens_in, 0, percent),
+            micro_max=meter.micro(model, tokens_in, out_max, percent),
             tenant_limits=snapshot.tenants[caller.key.tenant].limits,
             key_limits=caller.key.limits,
         )
@@ -177,7 +191,7 @@ class Dispatch:
             ) from None  # fmt: skip
         if isinstance(said, Denied):
             raise denied(said, at_ms)
-        course = Course(connection, ask, model, wish, receipt, snapshot.factory)
+        course = Course(connection, ask, model, wish, receipt, snapshot.factory, percent)
         outcome = Outcome()
         try:
             await self._try(course, outcome)

@@ -93,7 +93,7 @@ class Problem(Exception):
 class Head:
     """A request up to its body."""
 
-    __slots__ = ("chunked", "expects", "headers", "keep", "length", "method", "path")
+    __slots__ = ("chunked", "expects", "headers", "keep", "length", "method", "path", "target")
 
     def __init__(self, raw: bytes) -> None:
         """Read it. Raises Problem."""
@@ -106,7 +106,9 @@ class Head:
         if not target.startswith(b"/"):
             raise _broken("the request names no path")
         self.method = method.decode()
-        self.path = target.partition(b"?")[0].decode()
+        self.target = target.decode()
+        """Path and query, as they came."""
+        self.path = self.target.partition("?")[0]
         listed = [(name.lower(), value) for name, value in _FIELD.findall(fields)]
         self.headers = dict(listed)
         if len(self.headers) != len(listed):

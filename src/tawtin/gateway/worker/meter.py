@@ -61,14 +61,15 @@ def counted(ask: Ask, model: Model, said: tuple[object, object] | None, guess_ou
     return Count(ask.tokens_in(model), min(guess_out, out_max), estimated=True)
 
 
-def micro(model: Model, tokens_in: int, tokens_out: int) -> int:
-    """The price at this model's prices, in millionths of a minor unit."""
-    return tokens_micro(
+def micro(model: Model, tokens_in: int, tokens_out: int, percent: int = 100) -> int:
+    """So many per cent of the price at this model's prices, in millionths of a minor unit, rounded down."""
+    whole = tokens_micro(
         tokens_in,
         tokens_out,
         input_minor_per_million=model.input_minor_per_million,
         output_minor_per_million=model.output_minor_per_million,
     )
+    return whole * percent // 100
 
 
 class StreamMeter:

@@ -13,7 +13,7 @@ from tawtin.gateway.worker.http import Problem
 from tawtin.model.rules import DATA_CLASSES
 
 if TYPE_CHECKING:
-    from tawtin.gateway.snapshot import Replica, Snapshot
+    from tawtin.gateway.snapshot import Key, Replica, Snapshot
     from tawtin.gateway.worker.http import Head
 
 
@@ -38,8 +38,10 @@ class Places(NamedTuple):
     """The same of external providers."""
 
 
-def wish_of(snapshot: Snapshot, tenant: str, model: str, head: Head) -> Wish:
+def wish_of(snapshot: Snapshot, key: Key, model: str, head: Head) -> Wish:
     """What a request asks for. Raises Problem if a header has no meaning."""
+    if key.batch is not None:
+        return Wish(key.tenant, model, key.batch.data_class, key.batch.purpose)
     data_class = head.text(b"x-tawtin-class") or snapshot.class_default
     purpose = head.text(b"x-tawtin-purpose")
     if data_class not in DATA_CLASSES:
@@ -48,7 +50,7 @@ def wish_of(snapshot: Snapshot, tenant: str, model: str, head: Head) -> Wish:
     if purpose and purpose not in snapshot.purposes:
         known = ", ".join(snapshot.purposes) or "none"
         raise Problem(400, f"no rule knows this `x-tawtin-purpose`; known: {known}", code="invalid_purpose")
-    return Wish(tenant, model, data_class, purpose)
+    return Wish(key.tenant, model, data_class, purpose)
 
 
 def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
