@@ -6,8 +6,9 @@ from msgspec.structs import replace
 from tawtin.core.admit import Submission, admit
 from tawtin.core.residency import Judge
 from tawtin.core.state import State
-from tawtin.model.events import SubmissionRefused, TenantPut, WorkloadsSubmitted
+from tawtin.model.events import PeerPut, SubmissionRefused, TenantPut, WorkloadsSubmitted
 from tawtin.model.reasons import Refusal
+from tawtin.model.roaming import Peer, PeerState
 from tawtin.model.site import Site
 from tawtin.model.tenant import Quota, Tenant
 from tawtin.model.workload import Residency, WorkloadSpec, WorkloadType
@@ -98,6 +99,19 @@ def test_each_check_has_its_token(factory: Factory):
     assert refusal(state, spec()) is Refusal.TENANT_CLOSED
     factory.tell(TenantPut(tenant=Tenant(id="lab")))
     assert refusal(state, replace(spec(), network=True)) is Refusal.NETWORK_NOT_ALLOWED
+
+
+def test_a_program_of_the_factory_itself_needs_no_leave_for_the_network_and_has_to_be_here(factory: Factory):
+    factory.tell(PeerPut(peer=Peer(name="cairo", country="EG", currency="MAD", state=PeerState.ACTIVE)))
+    factory.tell(TenantPut(tenant=Tenant(id="lab")))
+    wanted = replace(spec(), network=True)
+    mine = replace(submission(wanted), house=True)
+    assert isinstance(admit(factory.state, SITE, mine, 7), WorkloadsSubmitted)
+    away = replace(wanted, residency=Residency(allow=("EG",)))
+    event = admit(factory.state, SITE, replace(mine, spec=away), 7)
+    assert isinstance(event, SubmissionRefused)
+    assert event.refusal is Refusal.NO_LAWFUL_FACTORY
+    assert refusal(factory.state, away) is Refusal.NETWORK_NOT_ALLOWED, "a tenant's own program may be there"
 
 
 def test_without_a_sandbox_the_owner_may_still_run_work(factory: Factory):

@@ -192,6 +192,31 @@ def test_what_was_said_is_written_nowhere(home: Home, where: tuple[str, str]) ->
     assert any(each.name.startswith("ledger.db") for each in kept)
 
 
+def test_a_batch_is_answered(where: tuple[str, str]) -> None:
+    from openai import OpenAI
+
+    url, key = where
+    body = {"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "سلام"}]}
+    asked = [
+        {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body} for name in "abc"
+    ]
+    data = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in asked).encode()
+    with OpenAI(base_url=url, api_key=key, max_retries=0) as client:
+        file = client.files.create(file=("in.jsonl", data), purpose="batch")
+        id = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        ).id
+        Running.until(lambda: client.batches.retrieve(id).status in {"completed", "failed"}, "its end")
+        batch = client.batches.retrieve(id)
+        assert (batch.status, batch.errors) == ("completed", None)
+        assert batch.output_file_id is not None
+        lines = client.files.content(batch.output_file_id).read().splitlines()
+        found = {each["custom_id"]: each["response"]["body"] for each in map(json.loads, lines)}
+        assert {name: each["usage"]["completion_tokens"] for name, each in found.items()} == dict.fromkeys(
+            "abc", 4
+        )
+
+
 def test_a_restart_of_the_factory_restarts_the_gateway_and_keeps_its_ledger(
     home: Home, where: tuple[str, str]
 ) -> None:

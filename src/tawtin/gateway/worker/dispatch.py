@@ -29,7 +29,7 @@ from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
 from tawtin.gateway.worker.places import Places, check_any, not_asked, places, wish_of
 from tawtin.gateway.worker.race import AGAIN, SSE, Arm, race
-from tawtin.gateway.worker.relay import relayed
+from tawtin.gateway.worker.relay import Relay, relayed
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
 from tawtin.model.ids import RANDOM_BITS, make_id
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from tawtin.gateway.worker.http import Head
     from tawtin.gateway.worker.link import Link
     from tawtin.gateway.worker.places import Wish
-    from tawtin.gateway.worker.relay import Relay
     from tawtin.gateway.worker.upstream import AnswerHead, Upstream
 
 log = logging.getLogger("tawtin.gateway.worker")
@@ -51,14 +50,12 @@ _MAYBE_LATER_MS: Final = 1_000
 class Dispatch:
     """Answers the requests of one worker."""
 
-    def __init__(
-        self, settings: GatewaySettings, snapshots: SnapshotReader, link: Link, relay: Relay
-    ) -> None:
+    def __init__(self, settings: GatewaySettings, snapshots: SnapshotReader, link: Link) -> None:
         """Wire it."""
         self.settings = settings
         self.snapshots = snapshots
         self.link = link
-        self.relay = relay
+        self.relay = Relay(settings, link.path.parent)
         self.pools: dict[str, Pool] = {}
         self._seen = route.Beginnings()
         self._hedges = hedge.Budget(settings.hedge_percent)

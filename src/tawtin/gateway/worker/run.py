@@ -13,7 +13,6 @@ from tawtin.gateway.snapshot import SnapshotReader
 from tawtin.gateway.worker.connection import Connection
 from tawtin.gateway.worker.dispatch import Dispatch
 from tawtin.gateway.worker.link import Link
-from tawtin.gateway.worker.relay import Relay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +47,7 @@ async def run(folder: Path, settings: GatewaySettings, stop: asyncio.Event) -> N
     snapshots = SnapshotReader(folder, settings.stale_ms)
     snapshots.look()
     link = Link(folder, secrets.token_hex(8), settings.ledger_seconds_max)
-    dispatch = Dispatch(settings, snapshots, link, Relay(settings, folder))
+    dispatch = Dispatch(settings, snapshots, link)
     connections: set[Connection] = set()
     linking = asyncio.create_task(link.run())
     listening = shared_socket(settings.host, settings.port)
