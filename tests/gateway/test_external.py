@@ -56,7 +56,7 @@ def test_it_answers_only_where_no_other_can_and_says_who_it_is(tmp_path: Path) -
             assert len(home.asked) == before, "it is shut, and not asked first again"
             row = gateway.row(got.headers["x-tawtin-receipt"])
             assert (row["provider"], row["country"], row["replica"]) == ("Example AI", "US", "plain#1")
-            assert {each["provider"] for each in gateway.rows()} == {"", "Example AI"}
+            assert {each["provider"] for each in gateway.settled()} == {"", "Example AI"}
             used = gateway.do(gateway.gateway.used("lab", ""))
             assert {(each.country, each.provider): each.requests for each in used} == {
                 ("MA", ""): len(TALKS),

@@ -5,7 +5,7 @@
    to go on rising as it did between the last two windows, if that is more than chance: by Little's law (Little 1961)
    requests in flight are the rate times what one takes, and rise with it. What falls is not foretold.
 3. Each target asks for the load by what one replica should have; the largest counts.
-4. More replicas are asked for once that was so for `up_delay_ms`, and as many as the least that was asked for meanwhile;
+4. More replicas are asked for once that was so for `up_delay_ms`, and as many as the least that was wanted meanwhile;
    fewer once that was so for `down_delay_ms`, and as many as the most. Where there is none, one is asked for at once.
 """
 
