@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from tawtin.core.residency import Judge
 from tawtin.core.state import State
 from tawtin.gateway.settings import GatewaySettings, Limits, ModelSettings, ReplicaSettings, TenantSettings
-from tawtin.gateway.snapshot import models_of
+from tawtin.gateway.snapshot import MayStart, Model, Ready, models_of
 from tawtin.gateway.supervise import Gateway
 from tawtin.model.rules import Facts
 from tawtin.model.site import Site
@@ -146,6 +146,8 @@ def running(
     site: Site = SITE,
     tenants: tuple[Tenant, ...] = (),
     for_tenants: dict[str, TenantSettings] | None = None,
+    ready: Ready = lambda _tenant, _name: (),
+    may_start: MayStart = lambda _tenant, _name: False,
     **settings: Any,  # noqa: ANN401 - fields
 ) -> Generator[Running]:
     """A gateway for the time of the block."""
@@ -155,8 +157,11 @@ def running(
         SETTINGS, limits=limits or SETTINGS.limits, tenants=for_tenants or SETTINGS.tenants, **settings
     )
     loop = asyncio.new_event_loop()
-    known = models_of(models, site)
-    gateway = Gateway(folder / "gateway", wanted, lambda: known, judge(), lambda: state)
+
+    def known() -> dict[str, Model]:
+        return models_of(models, site, ready, may_start=may_start)
+
+    gateway = Gateway(folder / "gateway", wanted, known, judge(), lambda: state)
     thread = threading.Thread(target=loop.run_forever, name="gateway")
     thread.start()
     try:

@@ -17,7 +17,7 @@ from tawtin.core.queues import Queues
 from tawtin.core.residency import Judge
 from tawtin.core.seats import Held, Seat
 from tawtin.core.state import State
-from tawtin.model.events import CancelAsked, Event, RunEnded, RunPlaced, SubmissionRefused
+from tawtin.model.events import CancelAsked, Event, ReplicaRested, RunEnded, RunPlaced, SubmissionRefused
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Placement
 from tawtin.model.rules import Verdict
@@ -134,6 +134,11 @@ def test_execution_notices_a_cancelled_workload_that_is_started_again(monkeypatc
     assert caught() is Invariant.EXECUTION
 
 
+def test_execution_notices_a_replica_that_is_started_while_it_rests(monkeypatch: Patch):
+    monkeypatch.setitem(folding._FOLDS, ReplicaRested, _always(None))
+    assert caught() is Invariant.EXECUTION
+
+
 def test_execution_notices_an_interrupted_run_that_keeps_its_epoch(monkeypatch: Patch):
     placed = folding._FOLDS[RunPlaced]
 
@@ -208,7 +213,7 @@ def test_loss_notices_a_pause_that_ends_only_with_the_next_event_where_no_event_
 
 
 def test_loss_notices_a_replica_of_a_service_whose_end_is_taken_for_its_services(monkeypatch: Patch):
-    after_run = folding._after_run
+    after_run = folding.after_run
 
     def ending(state: State, workload: Workload, event: RunEnded, at_ms: int, spent: int) -> Workload:
         after = after_run(state, workload, event, at_ms, spent)
@@ -216,7 +221,7 @@ def test_loss_notices_a_replica_of_a_service_whose_end_is_taken_for_its_services
             return after
         return msgspec.structs.replace(after, phase=Phase.FAILED, finished_ms=at_ms)
 
-    monkeypatch.setattr(folding, "_after_run", ending)
+    monkeypatch.setattr(folding, "after_run", ending)
     assert caught() is Invariant.LOSS
 
 

@@ -177,7 +177,13 @@ def make_gateway(settings: Settings, service: Service) -> Gateway | None:
     gateway = Gateway(
         folder,
         settings.gateway,
-        lambda: models_of(settings.models, service.site, service.answering, settings.gateway.batch_percent),
+        lambda: models_of(
+            settings.models,
+            service.site,
+            service.answering,
+            settings.gateway.batch_percent,
+            service.may_start,
+        ),
         judge_of(settings),
         lambda: service.state,
         batches.passes,

@@ -48,6 +48,7 @@ port = {port}                   # 0 lets the system choose
 # port = 8480                 # on loopback unless `host` says otherwise
 # batch_percent = 50          # what a request of a batch costs, in per cent of the model's price
 # file_bytes_max = 209715200  # longest file of requests that may be uploaded
+# hold_seconds_max = 300      # how long a request waits for a model whose service rests or starts
 # [models.atlas-7b]
 # licence = "Apache-2.0"
 # languages = ["ar", "fr"]
@@ -67,6 +68,7 @@ port = {port}                   # 0 lets the system choose
 # [services]
 # probe_ms = 5000             # how often a replica that is ready is asked whether it still is
 # unready_ms_max = 180000     # one that is not for so long is started again
+# scale_ms = 1000             # how often the load of services that follow theirs is looked at
 
 # [policy]
 # preemption = true           # whether work of higher priority may interrupt work of lower priority

@@ -120,7 +120,9 @@ def _all(client: Client, arguments: argparse.Namespace) -> tuple[ServiceView, ..
 
 def _line(view: ServiceView) -> list[str]:
     ready = f"{view.replicas_ready}/{view.replicas_wanted}"
-    state = "updating" if view.updating else "ending" if not view.replicas_wanted else "up"
+    state = "updating" if view.updating else "up"
+    if not view.updating and not view.replicas_wanted:
+        state = "resting" if any(each.rests for each in view.replicas) else "ending"
     return [view.name, view.tenant, str(view.revision), ready, state]
 
 
@@ -144,6 +146,8 @@ def _said(arguments: argparse.Namespace, view: ServiceView) -> int:
         return exits.OK
     name, _, revision, ready, state = _line(view)
     print(f"{name}: {ready} ready, revision {revision}, {state}")
+    if view.why:
+        print(f"load: {view.why}")
     if view.replicas:
         header = ["REPLICA", "REVISION", "STATE", "SINCE", "ADDRESS", "WORKLOAD", "WHY"]
         rows = [

@@ -141,6 +141,7 @@ class _Why:
         return (
             self._recalled()
             or self._unlawful()
+            or self._resting()
             or self._never()
             or self._later()
             or self._held()
@@ -167,6 +168,11 @@ class _Why:
         if said.allowed:
             return None
         return self._say(Waiting.NO_LAWFUL_FACTORY, said.sentence, rule=said.rule)
+
+    def _resting(self) -> WaitingView | None:
+        if not self.workload.rests:
+            return None
+        return self._say(Waiting.RESTING, "nobody asks its service, and it starts when somebody does")
 
     def _never(self) -> WaitingView | None:
         """Reasons that time alone does not mend."""

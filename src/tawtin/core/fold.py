@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from tawtin.core import accounts, health, meter
+from tawtin.core.after import after_run
 from tawtin.core.keep import FoldError, fail, keep, restore
 from tawtin.core.state import State
 from tawtin.model.base import Record
@@ -31,11 +32,13 @@ from tawtin.model.events import (
     PeerPut,
     QuarantinePut,
     RecallWaived,
+    ReplicaRested,
     RunEnded,
     RunFenced,
     RunMetered,
     RunPlaced,
     RunStarted,
+    ServiceScaled,
     StopOrdered,
     StoreRestored,
     SubmissionRefused,
@@ -50,8 +53,6 @@ from tawtin.model.restored import Restored
 from tawtin.model.roaming import FilesState, Guest, GuestState
 from tawtin.model.tenant import Tenant
 from tawtin.model.workload import Outcome, Phase, Run, RunState, Workload
-
-_NO_PAUSE_AFTER = (Cause.PREEMPTED, Cause.DRAINED, Cause.GPU_FAILED)
 
 
 def fold(state: State, entry: Entry) -> None:
@@ -135,7 +136,7 @@ def _files_crossed(state: State, event: FilesCrossed, _at_ms: int) -> None:
 # --- submissions and cancels ----------------------------------------------------------------------------------------
 
 
-def _submission_refused(_state: State, _event: SubmissionRefused, _at_ms: int) -> None:
+def _for_the_log(_state: State, _event: SubmissionRefused | ServiceScaled, _at_ms: int) -> None:
     """Only the log knows of it."""
 
 
@@ -186,13 +187,28 @@ def _cancel_asked(state: State, event: CancelAsked, at_ms: int) -> None:
     )
 
 
+def _replica_rested(state: State, event: ReplicaRested, _at_ms: int) -> None:
+    workload = state.workloads.get(event.workload)
+    if workload is None or workload.spec.service is None or workload.cancel:
+        fail(f"workload `{event.workload}` is no live replica of a service")
+    if workload.rests == event.rests:
+        return
+    after = replace(workload, rests=event.rests, version=workload.version + 1)
+    if workload.phase is Phase.QUEUED:
+        state.dequeue(workload)
+        _change(state, after)
+        state.enqueue(after)
+    else:
+        _change(state, after)
+
+
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
 def _run_placed(state: State, event: RunPlaced, _at_ms: int) -> None:
     run = event.run
     workload = state.workloads.get(run.workload)
-    if workload is None or workload.phase is not Phase.QUEUED or workload.cancel:
+    if workload is None or workload.phase is not Phase.QUEUED or workload.cancel or workload.rests:
         fail(f"run `{run.id}` is of a workload that does not wait")
     if run.epoch != workload.epoch_last + 1 or run.id != run_id(workload.id, run.epoch):
         fail(f"run `{run.id}` has epoch {run.epoch}; the next one is {workload.epoch_last + 1}")
@@ -294,7 +310,7 @@ def _run_ended(state: State, event: RunEnded, at_ms: int) -> None:
     del state.runs[run.id]
     del state.run_of[workload.id]
     state.changed["run", run.id] = done
-    after = _after_run(state, workload, event, at_ms, workload.spent_minor + cost)
+    after = after_run(state, workload, event, at_ms, workload.spent_minor + cost)
     if after.phase is Phase.QUEUED:
         _change(state, after)
         state.enqueue(after)
@@ -373,54 +389,6 @@ def _recalling(state: State) -> Restored:
     return state.restored
 
 
-def _after_run(state: State, workload: Workload, event: RunEnded, at_ms: int, spent: int) -> Workload:
-    """What a workload is after its run ended."""
-    version = workload.version + 1
-    if event.outcome is Outcome.FINISHED:
-        good = event.exit_code == 0 and event.cause is Cause.COMPLETED
-        phase = Phase.SUCCEEDED if good else Phase.FAILED
-    elif event.outcome is Outcome.CANCELLED or workload.cancel:
-        phase = Phase.CANCELLED
-    elif workload.guest or workload.tries:
-        phase = Phase.FAILED  # what comes next is for its home, or for its operator, to say
-    else:
-        count = in_row = workload.interruptions + 1
-        failures = _failures(state, workload, event)
-        if workload.spec.service is not None:
-            in_row = failures
-        pause = 0
-        if event.cause not in _NO_PAUSE_AFTER:
-            pause = min(state.site.backoff_ms << min(in_row - 1, 40), state.site.backoff_ms_max)
-        return replace(
-            workload,
-            phase=Phase.QUEUED,
-            interruptions=count,
-            failures=failures,
-            queued_ms=at_ms,
-            not_before_ms=at_ms + pause if pause else 0,
-            spent_minor=spent,
-            version=version,
-        )
-    return replace(
-        workload,
-        phase=phase,
-        spent_minor=spent,
-        finished_ms=at_ms,
-        exit_code=event.exit_code,
-        cause=event.cause,
-        message=event.message,
-        outputs=event.outputs,
-        version=version,
-    )
-
-
-def _failures(state: State, workload: Workload, event: RunEnded) -> int:
-    """How many runs of a replica ended early in a row; one that outlasted the longest pause begins anew."""
-    if workload.spec.service is None or event.cause in _NO_PAUSE_AFTER:
-        return workload.failures
-    return 1 if event.usage.wall_ms >= state.site.backoff_ms_max else workload.failures + 1
-
-
 def _charge(state: State, run: Run) -> None:
     """Charge a run that is over to its tenant."""
     _put(state, accounts.charged(state, run))
@@ -466,9 +434,11 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     NodePut: _puts("node"),
     NodeRemoved: _node_removed,
     QuarantinePut: _puts("quarantine"),
-    SubmissionRefused: _submission_refused,
+    SubmissionRefused: _for_the_log,
     WorkloadsSubmitted: _workloads_submitted,
     CancelAsked: _cancel_asked,
+    ReplicaRested: _replica_rested,
+    ServiceScaled: _for_the_log,
     RunPlaced: _run_placed,
     RunStarted: _run_started,
     RunMetered: _run_metered,

@@ -10,6 +10,7 @@ from tawtin.model.workload import Outcome, WorkloadSpec
 INTERRUPTIONS: Final = frozenset(
     {
         Cause.NOT_READY,
+        Cause.RESTED,
         Cause.PREEMPTED,
         Cause.DRAINED,
         Cause.RESIDENCY,

@@ -2,7 +2,7 @@
 
 A workload's place in line is the time it was submitted, then its id, whatever happened to it since. Lists hold
 `(submitted_ms, id)`. What may not be placed whatever is free is kept apart: until a time (`delayed`), or until
-somebody changes something (`parked`: unlawful now, its own budget is spent, or peers are asked about it).
+somebody changes something (`parked`: unlawful now, its own budget is spent, peers are asked about it, or it rests).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Parked(StrEnum):
 
     UNLAWFUL = "unlawful"
     BUDGET = "budget"
+    RESTING = "resting"
     RECALL = "recall"
     """The store was put back, and peers have not said yet what they know of it."""
 

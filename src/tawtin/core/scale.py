@@ -1,12 +1,12 @@
 """How many replicas a service should have, from what was seen of its load. The live loop and the benchmark ask it.
 
-1. The load is a mean over `WINDOW_MS`: requests in flight (those that queue too), requests or tokens a second.
-2. A start takes time, so that what counts is the load when one begun now would be ready. The rate of arrivals is taken
-   to go on rising as it did between the last two windows, if that is more than chance: by Little's law (Little 1961)
+1. The load is a mean over `WINDOW_MS`: requests in flight (a queue too), requests or tokens a second.
+2. A start takes time, so that what counts is the load when one begun now would be ready. The rate of arrivals is
+   taken to go on rising as it did between the last two windows, if that is more than chance: by Little's law (1961)
    requests in flight are the rate times what one takes, and rise with it. What falls is not foretold.
 3. Each target asks for the load by what one replica should have; the largest counts.
-4. More replicas are asked for once that was so for `up_delay_ms`, and as many as the least that was wanted meanwhile;
-   fewer once that was so for `down_delay_ms`, and as many as the most. Where there is none, one is asked for at once.
+4. More replicas are asked for once that was so for `up_delay_ms`, and as many as the least asked for meanwhile; fewer
+   once that was so for `down_delay_ms`, and as many as the most. Where there is none, one is asked for at once.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ def _asked(policy: Scaling, history: Sequence[Observation], have: int) -> tuple[
     now, recent, before = history[-1], _at(history, WINDOW_MS), _at(history, KEPT_MS)
     span_ms = max(1, now.at_ms - recent.at_ms)
     arrived = now.arrived - recent.arrived
-    if not (now.in_flight or arrived):
-        return policy.replicas_min, f"nothing was asked for {span_ms // 1000} s"
+    idle = now.arrived - _at(history, min(WINDOW_MS, policy.down_delay_ms)).arrived == 0
+    if not now.in_flight and idle:
+        return policy.replicas_min, "nobody asks"
     growth = _growth_permille(now, recent, before)
     rising = f", and rising by {(growth - 1000) // 10} % until a start is over" if growth > 1000 else ""
     window = [each for each in history if each.at_ms > recent.at_ms] or [now]

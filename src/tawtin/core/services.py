@@ -18,6 +18,11 @@ def current(replicas: Collection[Workload]) -> list[Workload]:
     return [each for each in replicas if _revision(each) == last and not each.cancel]
 
 
+def awake(replicas: Collection[Workload]) -> list[Workload]:
+    """Those of the newest revision that nobody ended, and that do not rest."""
+    return [each for each in current(replicas) if not each.rests]
+
+
 def replaced(replicas: Collection[Workload], ready: Collection[str]) -> list[Workload]:
     """Earlier replicas that may end now; `ready` are workloads of which the run answers.
 

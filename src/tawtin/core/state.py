@@ -388,6 +388,8 @@ class State:
             return Parked.RECALL
         if not self.lawful(workload, now_ms):
             return Parked.UNLAWFUL
+        if workload.rests:
+            return Parked.RESTING
         budget = workload.spec.budget_minor
         if budget is not None and workload.spent_minor >= budget:
             priced = any(option.burn for option in demand_class.options)

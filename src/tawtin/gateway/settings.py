@@ -81,6 +81,11 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """How long a replica may take until its answer begins."""
     pause_seconds_max: _Seconds = 60
     """How long a replica may pause within an answer."""
+    hold_seconds_max: _Seconds = 300
+    """How long a request waits for a model whose service rests or starts, until a replica is ready."""
+    holds_max: Annotated[int, msgspec.Meta(ge=0)] = 256
+    """Requests that one worker lets wait so at one time; further ones are answered 503. With 0 none waits, and nothing
+    wakes a service that rests."""
     stop_seconds_max: _Seconds = 10
     """How long requests may go on once the factory is told to stop."""
     ledger_seconds_max: _Seconds = 10

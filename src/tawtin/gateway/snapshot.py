@@ -54,6 +54,8 @@ class Replica(Record, frozen=True, kw_only=True):
     """Lower is asked first."""
     requests_max: int = 0
     """Of one worker at one time; 0 for as many as connections."""
+    service: str = ""
+    """The service that it belongs to, as `tenant/name`; empty for what an operator named."""
 
 
 class Model(Record, frozen=True, kw_only=True):
@@ -69,6 +71,8 @@ class Model(Record, frozen=True, kw_only=True):
     batch_percent: int = 50
     """What a request of a batch costs of that."""
     replicas: tuple[Replica, ...] = ()
+    asleep: tuple[Replica, ...] = ()
+    """Of each service that follows its load and has no ready replica, where one would stand; without an address."""
 
 
 class Permit(Record, frozen=True, kw_only=True):
@@ -140,6 +144,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
 
 Ready = Callable[[str, str], Iterable[tuple[str, str]]]
 """Of a tenant's service: run and address (host and port) of each replica that is ready now."""
+MayStart = Callable[[str, str], bool]
+"""Of a tenant's service: whether a request makes it start if it has no replica."""
 
 
 def models_of(
@@ -147,14 +153,19 @@ def models_of(
     site: Site,
     ready: Ready = lambda _tenant, _name: (),
     batch_percent: int = 50,
+    may_start: MayStart = lambda _tenant, _name: False,
 ) -> dict[str, Model]:
     """The catalogue as the settings have it, with the replicas of services that are ready."""
     found: dict[str, Model] = {}
     for name, each in sorted(models.items()):
         replicas: list[Replica] = []
+        asleep: list[Replica] = []
         for number, one in enumerate(each.replicas):
             if one.service:
-                replicas += _of_service(name, one, site, ready)
+                here = _of_service(name, one, site, ready)
+                replicas += here
+                if not here and may_start(*one.service.split("/", 1)):
+                    asleep.append(_replica(one, site, f"{name}@{one.service}", ""))
                 continue
             country = one.country or site.country
             own = site.facts if country == site.country and not one.external else Facts()
@@ -181,6 +192,7 @@ def models_of(
             output_minor_per_million=each.output_minor_per_million,
             batch_percent=batch_percent if each.batch_percent is None else each.batch_percent,
             replicas=tuple(replicas),
+            asleep=tuple(asleep),
         )
     return found
 
@@ -188,17 +200,21 @@ def models_of(
 def _of_service(model: str, one: ReplicaSettings, site: Site, ready: Ready) -> list[Replica]:
     tenant, _, name = one.service.partition("/")
     return [
-        Replica(
-            id=f"{model}#{run}",
-            url=f"http://{address}",
-            country=site.country,
-            facts=site.facts,
-            model=one.model,
-            priority=one.priority,
-            requests_max=one.requests_max,
-        )
-        for run, address in ready(tenant, name)
+        _replica(one, site, f"{model}#{run}", f"http://{address}") for run, address in ready(tenant, name)
     ]
+
+
+def _replica(one: ReplicaSettings, site: Site, id: str, url: str) -> Replica:
+    return Replica(
+        id=id,
+        url=url,
+        country=site.country,
+        facts=site.facts,
+        model=one.model,
+        priority=one.priority,
+        requests_max=one.requests_max,
+        service=one.service,
+    )
 
 
 def make_snapshot(
@@ -214,7 +230,9 @@ def make_snapshot(
         "",
         *sorted({p for pack in judge.packs.values() for rule in pack.rules for p in rule.purposes}),
     )
-    replicas = [replica for name in sorted(models) for replica in models[name].replicas]
+    replicas = [
+        replica for name in sorted(models) for replica in (*models[name].replicas, *models[name].asleep)
+    ]
     profiles: dict[object, int] = {}
     made: list[Profile] = []
     tenants: dict[str, Holder] = {}

@@ -19,7 +19,17 @@ import msgspec
 
 from tawtin.gateway.__main__ import SETTINGS
 from tawtin.gateway.ledger import messages
-from tawtin.gateway.ledger.messages import AskEndpoints, AskUsage, Endpoints, Frames, Used, frame
+from tawtin.gateway.ledger.messages import (
+    AskEndpoints,
+    AskLoads,
+    AskUsage,
+    Endpoints,
+    Frames,
+    Loads,
+    Used,
+    frame,
+)
+from tawtin.gateway.loads import Sums
 from tawtin.gateway.snapshot import FILE, make_snapshot, say_fresh, write_snapshot
 from tawtin.gateway.worker.run import shared_socket
 from tawtin.model.gateway import EndpointsView, ModelView, ReplicaView
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from tawtin.gateway.settings import GatewaySettings
     from tawtin.gateway.snapshot import Key, Model, Snapshot
     from tawtin.model.gateway import TokensUsed
+    from tawtin.model.services import Load
 
 log = logging.getLogger("tawtin.gateway")
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - is compared, not listened on
@@ -74,6 +85,7 @@ class Gateway:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = False
         self._told: tuple[object, ...] = ()
+        self._sums = Sums()
 
     async def start(self) -> None:
         """Take the port, write the first snapshot, start the processes. Raises OSError if the port is taken."""
@@ -190,7 +202,12 @@ class Gateway:
         said = await self._ask(AskUsage(tenant=tenant, month=month))
         return said.rows if isinstance(said, Used) else ()
 
-    async def _ask(self, message: AskEndpoints | AskUsage) -> messages.FromLedger:
+    async def loads(self) -> dict[str, Load]:
+        """What is asked of each service, as `tenant/name`, since the control plane started. Raises OSError."""
+        said = await self._ask(AskLoads())
+        return self._sums.add(said.workers if isinstance(said, Loads) else {}, self.models())
+
+    async def _ask(self, message: AskEndpoints | AskLoads | AskUsage) -> messages.FromLedger:
         """Ask the ledger. Raises OSError."""
         async with asyncio.timeout(self.settings.ask_seconds_max):
             reader, writer = await asyncio.open_unix_connection(str(self.folder / messages.SOCKET))
@@ -221,7 +238,7 @@ def _model_view(model: Model, currency: str) -> ModelView:
         currency=currency,
         input_minor_per_million=model.input_minor_per_million,
         output_minor_per_million=model.output_minor_per_million,
-        countries=tuple(sorted({each.country for each in model.replicas})),
+        countries=tuple(sorted({each.country for each in (*model.replicas, *model.asleep)})),
         providers=tuple(sorted({each.provider for each in model.replicas if each.provider})),
     )
 

@@ -77,6 +77,23 @@ class CancelAsked(_Event, tag=True, frozen=True, kw_only=True):
     by: str = ""
 
 
+class ReplicaRested(_Event, tag=True, frozen=True, kw_only=True):
+    """The last replica of a service rests until it is woken, or is woken."""
+
+    workload: str
+    rests: bool
+
+
+class ServiceScaled(_Event, tag=True, frozen=True, kw_only=True):
+    """The load of a service asks for another number of replicas. What follows from that is recorded beside it."""
+
+    tenant: str
+    service: str
+    before: int
+    replicas: int
+    why: str
+
+
 class RunPlaced(_Event, tag=True, frozen=True, kw_only=True):
     """`decide` gave a workload a place, under a new epoch."""
 
@@ -227,6 +244,8 @@ Event = (
     | SubmissionRefused
     | WorkloadsSubmitted
     | CancelAsked
+    | ReplicaRested
+    | ServiceScaled
     | RunPlaced
     | RunStarted
     | RunMetered

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from tawtin.model.base import Record
+from tawtin.model.workload import Scaling
 
 
 class Readiness(StrEnum):
@@ -19,7 +20,26 @@ class Readiness(StrEnum):
     NOT_READY = "not_ready"
     """It did not answer its last probe, and had answered one before."""
     ENDING = "ending"
-    """Its run is being stopped."""
+    """Its run is being stopped, or gets no more requests and is stopped soon."""
+    RESTING = "resting"
+    """It has no run, as nobody asks its service."""
+
+
+class Load(Record, frozen=True, kw_only=True):
+    """What the gateway knows of the requests of a service. Sums are since the control plane started."""
+
+    in_flight: int = 0
+    """Requests that are with replicas now, and those that wait until there is one."""
+    arrived: int = 0
+    """Sum of requests that replicas were given."""
+    tokens: int = 0
+    """Sum of tokens of requests and answers."""
+    waited_ms: int = 0
+    """Sum of how long streams took to begin, from when the gateway had the request."""
+    began: int = 0
+    """Sum of streams that are in `waited_ms`."""
+    open: dict[str, int] = {}
+    """Run -> requests that it has now."""
 
 
 class Replica(Record, frozen=True, kw_only=True):
@@ -33,6 +53,8 @@ class Replica(Record, frozen=True, kw_only=True):
     """Since when it is so."""
     why: str = ""
     """What it waits for, or what came of its last probe."""
+    rests: bool = False
+    """Whether no run is started until somebody asks its service."""
     run: str = ""
     """The run that it has; empty while it waits."""
     epoch: int = 0
@@ -54,6 +76,10 @@ class ServiceView(Record, frozen=True, kw_only=True):
     """Of the newest revision's spec."""
     replicas_wanted: int
     """Of the newest revision."""
+    scaling: Scaling | None = None
+    """Of the newest revision: how the number follows the load."""
+    why: str = ""
+    """What the load asks for, and why; empty where nothing follows it."""
     replicas_ready: int
     """Of any revision."""
     updating: bool

@@ -149,6 +149,8 @@ class Serving(Record, frozen=True, kw_only=True):
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     """How many it begins with; how many there are is what its workloads say."""
+    scaling: Scaling | None = None
+    """How that follows the load; None where only people change it."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     """Where its program listens if it does not look at `PORT`; 0 where it does."""
     probe: Probe = Probe()
@@ -263,6 +265,8 @@ class Workload(Record, frozen=True, kw_only=True):
     """The highest epoch that others knew of when the store had been put back from a backup. Never given out again."""
     cancel: bool = False
     """Somebody asked for its end; no new run starts."""
+    rests: bool = False
+    """Of the last replica of a service: no new run starts until somebody asks for it."""
     interruptions: int = 0
     """Runs that ended without an outcome of their own, preemptions included."""
     queued_ms: int

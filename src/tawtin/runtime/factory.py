@@ -320,9 +320,8 @@ class Factory:
 
     def cancel(self, workload: Workload, by: str) -> None:
         """Ask for a workload's end: at once if it waits, through the engine if it runs."""
-        if workload.cancel:
-            return
-        self.stage(CancelAsked(workload=workload.id, by=by))
+        if not workload.cancel:
+            self.stage(CancelAsked(workload=workload.id, by=by))
         run = self.state.run_of.get(workload.id)
         if run is not None and self.state.runs[run].stop is None:
             self.stage(StopOrdered(run=run, cause=Cause.CANCELLED))

@@ -48,6 +48,12 @@ class ServingSettings(Record, frozen=True, kw_only=True):
     """A replica that was ready and is not for so long is started again."""
     probes_max: Positive = 64
     """How many are asked at the same time."""
+    scale_ms: Annotated[int, msgspec.Meta(ge=100)] = 1_000
+    """How often the load of services that follow theirs is looked at."""
+    leave_ms: Annotated[int, msgspec.Meta(ge=0)] = 5_000
+    """A replica that the load needs no more gets no more requests, and is stopped after so long if it has none left."""
+    leave_ms_max: Positive = 60_000
+    """After so long it is stopped in any case."""
 
 
 @dataclass(kw_only=True)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tawtin.model.health import Quarantine
     from tawtin.model.resources import Node, NodeHealth
     from tawtin.model.roaming import Peer
+    from tawtin.model.services import Load
     from tawtin.model.views import Rates
     from tawtin.runtime.batches import Batches
 
@@ -408,6 +409,15 @@ class Service(Shelves):
             return await self._serving().used(about, month or "")
         except OSError as error:
             raise Unavailable(_LEDGER_AWAY) from error
+
+    async def loads(self) -> dict[str, Load] | None:
+        """What the gateway knows of the load of services."""
+        if self.gateway is None:
+            return None
+        try:
+            return await self.gateway.loads()
+        except OSError:
+            return None
 
     def _serving(self) -> Gateway:
         if self.gateway is None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tawtin.core.admit import Submission, admit, replicas_of
-from tawtin.core.services import current, newest, surplus
-from tawtin.model.events import StopOrdered, SubmissionRefused
+from tawtin.core.services import awake, current, newest, surplus
+from tawtin.model.events import CancelAsked, ReplicaRested, ServiceScaled, StopOrdered, SubmissionRefused
 from tawtin.model.ids import RANDOM_BITS, make_id
-from tawtin.model.services import Readiness, Replica, ServiceView
+from tawtin.model.services import Load, Readiness, Replica, ServiceView
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import Phase, RunState
+from tawtin.runtime.autoscale import Autoscale
 from tawtin.runtime.errors import Invalid, NotFound, Refused
 from tawtin.runtime.readiness import ServingSettings, Watch
 from tawtin.runtime.workloads import Workloads
@@ -29,12 +30,18 @@ class Services(Workloads):
         """Wire the parts of Live, and how replicas are watched."""
         super().__init__(**parts)
         self.watch = Watch(self, serving or ServingSettings())
+        self.autoscale = Autoscale(self, serving or ServingSettings())
 
     async def start(self) -> None:
         """Start the factory, and ask its replicas whether they are ready."""
         await super().start()
         await self.watch.first_look()
         self.spawn(self.watch.run())
+        self.spawn(self.autoscale.run(self.loads))
+
+    async def loads(self) -> dict[str, Load] | None:
+        """The load of services that is known now, by `tenant/name`; None where nobody can say."""
+        return None
 
     # --- for the watch ------------------------------------------------------------------------------------------
 
@@ -47,6 +54,50 @@ class Services(Workloads):
         """End a replica; it is durable soon."""
         self.factory.cancel(workload, "")
         self._dirty.set()
+
+    def leave(self, workload: Workload) -> None:
+        """Give a replica no more requests; it is stopped when it has none left. It is durable soon."""
+        if workload.id in self.state.run_of:
+            self.factory.stage(CancelAsked(workload=workload.id))
+        else:
+            self.factory.cancel(workload, "")
+        self._dirty.set()
+
+    async def rescale(self, tenant: str, name: str, wanted: int, why: str) -> None:
+        """Let the newest revision of a service have as many replicas as its load needs; with 0, the last one rests.
+
+        Raises Refused, NotFound.
+        """
+        self.check()
+        members = self._members(tenant, name)
+        secrets = await self._secrets(current(members)) if wanted > 1 else {}
+        members = self._members(tenant, name)  # others may have changed them meanwhile
+        there, before = current(members), len(awake(members))
+        if not there or wanted == before:
+            return
+        self.factory.stage(
+            ServiceScaled(tenant=tenant, service=name, before=before, replicas=wanted, why=why)
+        )
+        for each in there:
+            if wanted and each.rests:
+                self.factory.stage(ReplicaRested(workload=each.id, rests=False))
+        surplus_now = surplus(members, self.watch.ready(), max(1, wanted))
+        for each in surplus_now:
+            self.leave(each)
+        if not wanted:
+            (last,) = [each for each in there if each not in surplus_now]
+            self.factory.stage(ReplicaRested(workload=last.id, rests=True))
+        if wanted > len(there):
+            spec, digest = there[0].spec, there[0].digest
+            await self._add("", tenant, spec, digest, wanted - len(there), newest(members), secrets)
+        self._dirty.set()
+
+    async def _secrets(self, replicas: list[Workload]) -> dict[str, str]:
+        """The secrets of a service, as they are kept for one of its replicas."""
+        if not replicas or not replicas[0].spec.secrets:
+            return {}
+        await self.settle()
+        return await self.in_thread(self.journal.secrets, replicas[0].id)
 
     # --- reads --------------------------------------------------------------------------------------------------
 
@@ -73,12 +124,17 @@ class Services(Workloads):
         found: list[tuple[str, str]] = []
         for each in replicas_of(self.state, tenant, name):
             run = self.state.runs.get(self.state.run_of.get(each.id, ""))
-            if run is None or each.cancel or run.stop is not None:
+            if run is None or each.cancel or each.rests or run.stop is not None:
                 continue
             seen = self.watch.of(run.id)
             if seen is not None and seen.readiness is Readiness.READY:
                 found.append((run.id, run.address))
         return found
+
+    def may_start(self, tenant: str, name: str) -> bool:
+        """Whether a request that waits makes a service start, if it has no replica."""
+        there = current(replicas_of(self.state, tenant, name))
+        return bool(there) and there[0].spec.service is not None and there[0].spec.service.scaling is not None
 
     def _shown(self, tenant: str, name: str) -> ServiceView:
         members = self._members(tenant, name)
@@ -91,7 +147,9 @@ class Services(Workloads):
             name=name,
             revision=last,
             digest=first.digest,
-            replicas_wanted=len(current(members)),
+            replicas_wanted=len(awake(members)),
+            scaling=first.spec.service.scaling if first.spec.service is not None else None,
+            why=self.autoscale.why(tenant, name),
             replicas_ready=sum(each.readiness is Readiness.READY for each in replicas),
             updating=any(
                 each.service is not None and each.service.revision < last and not each.cancel
@@ -113,10 +171,12 @@ class Services(Workloads):
     def _replica(self, workload: Workload) -> Replica:
         run = self.state.runs.get(self.state.run_of.get(workload.id, ""))
         readiness, since_ms, why = Readiness.WAITING, workload.queued_ms, ""
-        if run is None:
+        if run is None and workload.rests:
+            readiness = Readiness.RESTING
+        elif run is None:
             waiting = self._waiting(workload) if workload.phase is Phase.QUEUED else None
             why = waiting.sentence if waiting is not None else ""
-        elif workload.cancel or run.stop is not None:
+        elif workload.cancel or workload.rests or run.stop is not None:
             readiness, since_ms = Readiness.ENDING, run.stop_asked_ms or run.placed_ms
             why = run.stop.value if run.stop is not None else ""
         elif run.state is not RunState.STARTED or (seen := self.watch.of(run.id)) is None:
@@ -131,6 +191,7 @@ class Services(Workloads):
             readiness=readiness,
             since_ms=since_ms,
             why=why,
+            rests=workload.rests,
             run=run.id if run is not None else "",
             epoch=workload.epoch,
             address=run.address if run is not None else "",
@@ -148,10 +209,7 @@ class Services(Workloads):
         about = self.known_tenant(actor, tenant)
         self.check()
         pattern = current(self._members(about, name))
-        secrets: dict[str, str] = {}
-        if pattern and pattern[0].spec.secrets:
-            await self.settle()
-            secrets = await self.in_thread(self.journal.secrets, pattern[0].id)
+        secrets = await self._secrets(pattern)
         members = self._members(about, name)  # others may have changed them meanwhile
         there = current(members)
         if not there:
@@ -161,10 +219,13 @@ class Services(Workloads):
             return await self.scale(actor, name, replicas, tenant=tenant)
         for each in surplus(members, self.watch.ready(), replicas):
             self.factory.cancel(each, actor.key)
+        for each in current(members):
+            if each.rests:
+                self.factory.stage(ReplicaRested(workload=each.id, rests=False))
         if replicas > len(there):
             revision = newest(members)
             spec, digest = there[0].spec, there[0].digest
-            await self._add(actor, about, spec, digest, replicas - len(there), revision, secrets)
+            await self._add(actor.key, about, spec, digest, replicas - len(there), revision, secrets)
         await (self.durable() if self.factory.staged else self.settle())
         return self._shown(about, name)
 
@@ -195,7 +256,7 @@ class Services(Workloads):
         if current(members) and current(members)[0].digest == digest and not secrets:
             await self.settle()
             return self._shown(about, name)
-        await self._add(actor, about, spec, digest, count, newest(members) + 1, secrets)
+        await self._add(actor.key, about, spec, digest, count, newest(members) + 1, secrets)
         for each in members:
             run = self.state.runs.get(self.state.run_of.get(each.id, ""))
             if not each.cancel and (run is None or run.state is not RunState.STARTED):
@@ -216,7 +277,7 @@ class Services(Workloads):
 
     async def _add(
         self,
-        actor: Actor,
+        by: str,
         tenant: str,
         spec: WorkloadSpec,
         digest: str,
@@ -228,7 +289,7 @@ class Services(Workloads):
         now = self.factory.now_ms()
         submission = Submission(
             tenant=tenant,
-            key_id=actor.key,
+            key_id=by,
             spec=spec,
             digest=digest,
             ids=tuple(make_id("wl", now, self.entropy.bits(RANDOM_BITS)) for _ in range(count)),

@@ -85,11 +85,26 @@ class Probing(Record, frozen=True, kw_only=True):
     post_data: str = ""
 
 
+class ReplicaPolicy(Record, frozen=True, kw_only=True):
+    """How many replicas a service has, by its load."""
+
+    min_replicas: int
+    max_replicas: int | None = None
+    target_qps_per_replica: str | int | float | None = None
+    target_in_flight_per_replica: str | int | float | None = None
+    target_tokens_per_second_per_replica: str | int | float | None = None
+    target_wait_seconds: str | int | float | None = None
+    upscale_delay_seconds: str | int | float | None = None
+    downscale_delay_seconds: str | int | float | None = None
+
+
 class Service(Record, frozen=True, kw_only=True):
     """What makes a workload a service."""
 
     readiness_probe: Probing | None = None
-    replicas: int = 1
+    replicas: int | None = None
+    """1 without it."""
+    replica_policy: ReplicaPolicy | None = None
     port: int | str | None = None
 
 

@@ -23,18 +23,14 @@ from tawtin.spec.kinds import (
     Schema,
     Text,
 )
+from tawtin.spec.scaling import POLICY, REPLICAS_MAX, policy
 from tawtin.spec.tree import Mapping, Node, Scalar, Sequence
 from tawtin.spec.units import duration_ms
 
-REPLICAS_MAX: Final = 1000
 POST_CHARS_MAX: Final = 10_000
 DELAY_MS_MAX: Final = 86_400_000
 TIMEOUT_MS_MAX: Final = 300_000
 _PATH: Final = re.compile(r"/[!-~]{0,1000}", re.ASCII)
-_NOT_SCALED: Final = (
-    "services are not scaled by themselves in this version; say `replicas`, and change it with "
-    "`tawtin serve scale`"
-)
 _NOT_BALANCED: Final = "replicas are chosen by whoever asks them; remove it"
 
 
@@ -72,48 +68,6 @@ def _plain(node: Node, path: str, reading: Reading) -> object:
         return json.loads(node.text)
     except ValueError:
         return node.text
-
-
-class _Policy:
-    """`replica_policy`: only a number that stays as it is."""
-
-    fixed: Final = Fields(
-        {
-            "min_replicas": Field(Integer(1, REPLICAS_MAX), "The same as `replicas`."),
-            "max_replicas": Field(Integer(1, REPLICAS_MAX), "No other number than `min_replicas`."),
-        },
-        refused=dict.fromkeys(
-            (
-                "target_qps_per_replica",
-                "queue_length_threshold",
-                "upscale_delay_seconds",
-                "downscale_delay_seconds",
-                "base_ondemand_fallback_replicas",
-                "dynamic_ondemand_fallback",
-                "spot_placer",
-                "num_overprovision",
-            ),
-            _NOT_SCALED,
-        ),
-        required=("min_replicas",),
-    )
-
-    def read(self, node: Node, path: str, reading: Reading) -> object:
-        """Return the number of replicas."""
-        found = self.fixed.read(node, path, reading)
-        if not isinstance(found, dict):
-            return found
-        numbers = cast("dict[str, int]", found)
-        least, most = numbers["min_replicas"], numbers.get("max_replicas")
-        if most is not None and most != least:
-            return reading.bad(
-                f"{path}.max_replicas", f"`{most}` is not `min_replicas`, {least}: {_NOT_SCALED}"
-            )
-        return least
-
-    def schema(self) -> Schema:
-        """Of both numbers."""
-        return self.fixed.schema()
 
 
 PORT: Final = Integer(1, 65_535)
@@ -154,7 +108,9 @@ SERVICE: Final = Fields(
             "The path that answers 200 to 299 when a replica is ready, or how to ask.",
         ),
         "replicas": Field(Integer(1, REPLICAS_MAX), "How many are kept running; 1 without it."),
-        "replica_policy": Field(_Policy(), "How many are kept running, as `min_replicas`.", into="replicas"),
+        "replica_policy": Field(
+            POLICY, "How many are kept running, by the load of a model; instead of `replicas`."
+        ),
         "port": Field(PORT, "The same as `port` outside of `service`."),
         "ports": Field(PORTS, "", into="port", hidden=True),
     },
@@ -211,12 +167,22 @@ def serving(job: Job, asked: WorkloadType, problems: Problems) -> Serving | None
             problems.add(field, f"`{field}` has no meaning here: {why}")
     if job.network is False:
         problems.add("network", "a service is reached over the network; remove it")
-    replicas = job.service.replicas
+    replicas, scaling = job.service.replicas, None
+    if job.service.replica_policy is not None:
+        if replicas is not None:
+            problems.add(
+                "service.replica_policy", "it says the same as `replicas`, which is given as well; remove one"
+            )
+        replicas, scaling = policy(job.service.replica_policy, problems)
+    replicas = 1 if replicas is None else replicas
     if not 1 <= replicas <= REPLICAS_MAX:
         problems.add("service.replicas", f"`{replicas}` is outside of 1 to {REPLICAS_MAX}")
         return None
     return Serving(
-        replicas=replicas, port=_port(job, problems), probe=_probe(job.service.readiness_probe, problems)
+        replicas=replicas,
+        scaling=scaling,
+        port=_port(job, problems),
+        probe=_probe(job.service.readiness_probe, problems),
     )
 
 

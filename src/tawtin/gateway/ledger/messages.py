@@ -70,12 +70,31 @@ class ReplicaState(Record, frozen=True, kw_only=True):
     failures: int = 0
     hedges: int = 0
     shut: bool = False
+    given: int = 0
+    """Requests that it was given."""
+    tokens: int = 0
+    """Of requests and answers that are over."""
+    waited_ms: int = 0
+    """How long the streams that it began took to begin, together."""
+    began: int = 0
 
 
 class Told(Record, frozen=True, kw_only=True, tag="told"):
     """A worker tells how its replicas do."""
 
-    replicas: tuple[ReplicaState, ...]
+    replicas: tuple[ReplicaState, ...] = ()
+    held: dict[str, int] = {}
+    """Model -> requests that wait until it has a replica."""
+
+
+class AskLoads(Record, frozen=True, kw_only=True, tag="ask-loads"):
+    """Ask what each worker told, by its name."""
+
+
+class Loads(Record, frozen=True, kw_only=True, tag="loads"):
+    """What each worker told last."""
+
+    workers: dict[str, Told]
 
 
 class AskEndpoints(Record, frozen=True, kw_only=True, tag="ask-endpoints"):
@@ -126,8 +145,8 @@ class Used(Record, frozen=True, kw_only=True, tag="used"):
     rows: tuple[TokensUsed, ...]
 
 
-ToLedger = Hello | Reserve | Settle | Told | AskEndpoints | AskUsage
-FromLedger = Granted | Denied | Settled | Endpoints | Used
+ToLedger = Hello | Reserve | Settle | Told | AskEndpoints | AskLoads | AskUsage
+FromLedger = Granted | Denied | Settled | Endpoints | Loads | Used
 _encoder: Final = msgspec.msgpack.Encoder()
 to_ledger: Final = msgspec.msgpack.Decoder(ToLedger)
 from_ledger: Final = msgspec.msgpack.Decoder(FromLedger)

@@ -20,11 +20,13 @@ from tawtin.gateway.ledger.book import Book
 from tawtin.gateway.ledger.messages import (
     SOCKET,
     AskEndpoints,
+    AskLoads,
     AskUsage,
     Endpoints,
     Frames,
     Granted,
     Hello,
+    Loads,
     Reserve,
     Settle,
     Settled,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tawtin.gateway.ledger.book import Held
-    from tawtin.gateway.ledger.messages import ReplicaState
     from tawtin.gateway.settings import GatewaySettings
 
 log = logging.getLogger("tawtin.gateway.ledger")
@@ -125,9 +126,11 @@ class Ledger:
                     self._settle(each)
                 self._write()
             case Told():
-                voice.told = said.replicas
+                voice.told = said
             case AskEndpoints():
-                voice.say(Endpoints(workers=tuple(each.told for each in self.voices if each.worker)))
+                voice.say(Endpoints(workers=tuple(each.told.replicas for each in self.voices if each.worker)))
+            case AskLoads():
+                voice.say(Loads(workers={each.worker: each.told for each in self.voices if each.worker}))
             case AskUsage():
                 loop = asyncio.get_running_loop()
                 task = loop.run_in_executor(None, self.rows.used, said.tenant, said.month)
@@ -192,7 +195,7 @@ class Voice(asyncio.Protocol):
         self.ledger = ledger
         self.worker = ""
         """Its name; empty for who is no worker."""
-        self.told: tuple[ReplicaState, ...] = ()
+        self.told = Told()
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
 

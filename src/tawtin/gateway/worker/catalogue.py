@@ -36,7 +36,7 @@ def listed(snapshot: Snapshot, path: str) -> bytes:
             "origin": each.origin,
             "languages": each.languages,
             "context_tokens_max": each.context_tokens_max,
-            "countries": sorted({replica.country for replica in each.replicas}),
+            "countries": sorted({replica.country for replica in (*each.replicas, *each.asleep)}),
             "providers": sorted({replica.provider for replica in each.replicas if replica.provider}),
         }
         for each in snapshot.models.values()

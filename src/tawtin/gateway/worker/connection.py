@@ -74,6 +74,7 @@ class Connection(asyncio.Protocol):
         """Whether the head of a stream was sent."""
         self._ended = False
         """Whether nothing more is read of it."""
+        self._half = self._held_up = False
 
     @property
     def busy(self) -> bool:
@@ -112,7 +113,14 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Take a client that sends no more for one that is gone, unless it waits for an answer."""
-        return self._task is not None
+        self._half = True
+        return self._task is not None and not self._held_up
+
+    def hold_up(self, *, held_up: bool) -> None:
+        """Say whether its request waits for a replica: for so long, a client that sends no more is one that is gone."""
+        self._held_up = held_up
+        if held_up and self._half:
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what is done for it."""
@@ -167,7 +175,7 @@ class Connection(asyncio.Protocol):
         self.incoming = Incoming(head.length, self._chunks, self._hold_back, self._go_on) if passed else None
         self._head, self._chunks = None, None
         self._keep = head.keep and not self.stopping
-        self._started = self.streaming = False
+        self._started = self.streaming = self._held_up = False
         self.deadline = _NEVER
         self._task = self._loop.create_task(self._serve(head, body))
         if self.incoming is not None and not self.incoming.whole:

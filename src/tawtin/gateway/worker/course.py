@@ -29,6 +29,8 @@ class Course(NamedTuple):
     factory: str
     percent: int
     """What is paid of the model's price, in per cent."""
+    began_s: float = 0.0
+    """When the gateway had the request, by the loop's clock."""
 
     def headers(self, replica: Replica) -> list[tuple[bytes, bytes]]:
         """What the answer says of where it was made, and by whom if that is an external provider."""

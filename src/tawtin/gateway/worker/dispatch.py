@@ -1,7 +1,8 @@
 """What happens to a request for a model.
 
 1. The snapshot knows the key, the model, and the replicas where this tenant's data of this class may be now.
-2. The ledger holds the most that the request can come to, and has that on disk.
+2. The ledger holds the most that the request can come to, and has that on disk. If the lawful replicas are those of a
+   service that rests or starts, the request waits for one.
 3. The lawful replica that has seen its beginning gets it, unless it is busier than others; another one does if that
    fails before any of its answer, or takes long over it.
 4. The answer passes through, no faster than the client reads.
@@ -24,10 +25,11 @@ from tawtin.gateway.worker.ask import PATHS, Ask
 from tawtin.gateway.worker.callers import caller_of, denied, now_ms
 from tawtin.gateway.worker.catalogue import listed, no_model
 from tawtin.gateway.worker.course import Course, Outcome, settlement
+from tawtin.gateway.worker.hold import Holds, NotInTime
 from tawtin.gateway.worker.http import JSON, Problem
 from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
-from tawtin.gateway.worker.places import Places, check_any, not_asked, places, wish_of
+from tawtin.gateway.worker.places import Places, check_any, not_asked, places, waits, wish_of
 from tawtin.gateway.worker.race import AGAIN, SSE, Arm, race
 from tawtin.gateway.worker.relay import Relay, relayed
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
@@ -56,6 +58,7 @@ class Dispatch:
         self.snapshots = snapshots
         self.link = link
         self.relay = Relay(settings, link.path.parent)
+        self.holds = Holds(settings)
         self.pools: dict[str, Pool] = {}
         self._seen = route.Beginnings()
         self._hedges = hedge.Budget(settings.hedge_percent)
@@ -97,7 +100,7 @@ class Dispatch:
             raise no_model(ask.model)
         wish = wish_of(snapshot, caller.key, model.name, head)
         check_any(places(snapshot, wish, now_ms()), wish)
-        await self._reserve_and_go(connection, snapshot, caller, ask, model, wish)
+        await self._reserve_and_go(connection, head, snapshot, caller, ask, model, wish)
 
     def admit(self, head: Head) -> None:
         """Refuse a request before its body is read if its key is none. Raises Problem."""
@@ -157,13 +160,14 @@ class Dispatch:
     async def _reserve_and_go(
         self,
         connection: Connection,
+        head: Head,
         snapshot: Snapshot,
         caller: Caller,
         ask: Ask,
         model: Model,
         wish: Wish,
     ) -> None:
-        at_ms = now_ms()
+        at_ms, began_s = now_ms(), asyncio.get_running_loop().time()
         receipt = make_id("rc", at_ms, secrets.randbits(RANDOM_BITS))
         tokens_in, out_max = ask.tokens_in(model), ask.tokens_out_max(model)
         percent = 100 if caller.key.batch is None else model.batch_percent
@@ -188,15 +192,40 @@ class Dispatch:
             ) from None  # fmt: skip
         if isinstance(said, Denied):
             raise denied(said, at_ms)
-        course = Course(connection, ask, model, wish, receipt, snapshot.factory, percent)
+        course = Course(connection, ask, model, wish, receipt, snapshot.factory, percent, began_s)
         outcome = Outcome()
         try:
+            if waits(self._places(wish, at_ms)):
+                outcome.cause = "not_sent"
+                await self._hold(connection, head, wish)
+                outcome.cause = "replica_failed"
             await self._try(course, outcome)
         except asyncio.CancelledError:
             outcome.cause = "client_gone" if outcome.replica is not None else "not_sent"
             raise
         finally:
-            self.link.settle(settlement(course, outcome))
+            settled = settlement(course, outcome)
+            self.link.settle(settled)
+            if outcome.replica is not None and (pool := self.pools.get(outcome.replica.id)) is not None:
+                pool.tokens += settled.tokens_in + settled.tokens_out
+
+    async def _hold(self, connection: Connection, head: Head, wish: Wish) -> None:
+        """Wait for a replica of the factory's own. Raises Problem, unless an external provider may have it then."""
+
+        def may_go() -> bool:
+            caller_of(self._snapshot(), head)
+            found = self._places(wish, now_ms())
+            check_any(found, wish)
+            return not waits(found)
+
+        connection.hold_up(held_up=True)
+        try:
+            await self.holds.until(wish.model, may_go)
+        except NotInTime:
+            if not self._places(wish, now_ms()).replicas:
+                raise
+        finally:
+            connection.hold_up(held_up=False)
 
     async def _try(self, course: Course, outcome: Outcome) -> None:
         """Ask one replica after the other until one answers. Raises Problem."""
@@ -308,9 +337,15 @@ class Dispatch:
                 upstream.fail(f"an event is longer than {self.settings.event_bytes_max} bytes")
             outcome.said = passing.said
 
+        def first(data: bytes) -> None:
+            pool.began += 1
+            pool.waited_ms += int(1000 * (asyncio.get_running_loop().time() - course.began_s))
+            upstream.attach(sink)
+            sink(data)
+
         connection.reader = upstream
         connection.begin(200, b"text/event-stream; charset=utf-8", course.headers(pool.replica))
-        upstream.attach(sink)
+        upstream.attach(first)
         await upstream.over
         if not passing.done and not upstream.framed:
             raise UpstreamFailed("it closed the connection within its answer")
@@ -351,7 +386,7 @@ class Dispatch:
             pool.sweep(now)
 
     def states(self) -> tuple[ReplicaState, ...]:
-        """How the replicas of the snapshot do."""
+        """How the replicas of the snapshot do, and those that have left it and still have requests."""
         held = self.snapshots.held
         known = [] if held is None else [each.id for model in held.models.values() for each in model.replicas]
         for id in [id for id in self.pools if id not in known]:
@@ -365,7 +400,10 @@ class Dispatch:
                 failures=pool.failures,
                 hedges=pool.hedges,
                 shut=pool.shut,
+                given=pool.given,
+                tokens=pool.tokens,
+                waited_ms=pool.waited_ms,
+                began=pool.began,
             )
-            for id in known
-            if (pool := self.pools.get(id)) is not None
+            for id, pool in self.pools.items()
         )

@@ -36,6 +36,8 @@ class Places(NamedTuple):
     """Why others of the factory's own may not have it, a sentence each."""
     kept_out: list[str]
     """The same of external providers."""
+    starts: list[Replica]
+    """Where it may go once a service that rests or starts has a replica."""
 
 
 def wish_of(snapshot: Snapshot, key: Key, model: str, head: Head) -> Wish:
@@ -55,13 +57,13 @@ def wish_of(snapshot: Snapshot, key: Key, model: str, head: Head) -> Wish:
 
 def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
     """The replicas that may have it now; none if nobody knows what is allowed."""
-    found = Places([], [], [], [])
+    found = Places([], [], [], [], [])
     holder = snapshot.tenants.get(wish.tenant) if snapshot is not None else None
     model = snapshot.models.get(wish.model) if snapshot is not None else None
     if snapshot is None or holder is None or model is None:
         return found
     permits = snapshot.profiles[holder.profile].permits.get(f"{wish.data_class}/{wish.purpose}", {})
-    for replica in model.replicas:
+    for replica in (*model.replicas, *model.asleep):
         permit = permits.get(replica.id)
         if permit is None:
             why = f"nobody has judged {replica.country}"
@@ -71,6 +73,9 @@ def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
             why = f"what allowed a replica in {replica.country} is out of date"
         elif replica.provider and not holder.external:
             why = "this tenant may not use external providers; the operator can allow it"
+        elif not replica.url:
+            found.starts.append(replica)
+            continue
         else:
             found.replicas.append(replica)
             found.tiers.append(Tier(bool(replica.provider), replica.country != holder.home, replica.priority))
@@ -84,7 +89,7 @@ def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
 
 def check_any(found: Places, wish: Wish) -> None:
     """Raise Problem with the words of the rules if it may go nowhere."""
-    if found.replicas:
+    if found.replicas or found.starts:
         return
     why = "; ".join(dict.fromkeys((*found.refused, *found.kept_out))) or "it has no replica"
     raise Problem(
@@ -92,6 +97,11 @@ def check_any(found: Places, wish: Wish) -> None:
         f"no replica of `{wish.model}` may have `{wish.data_class}` data of this tenant: {why}",
         code="no_lawful_replica",
     )
+
+
+def waits(found: Places) -> bool:
+    """Whether it should wait until a service has started: external providers are the last resort."""
+    return bool(found.starts) and all(tier.external for tier in found.tiers)
 
 
 def not_asked(found: Places) -> str:

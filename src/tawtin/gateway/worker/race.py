@@ -57,6 +57,7 @@ class Arm:
         self._began = asyncio.get_running_loop().time()
         self._ended = self._told = self._timed = False
         pool.open += 1
+        pool.given += 1
 
     async def begin(self, *, first_piece: bool = False) -> None:
         """Ask it, and wait until its answer begins. Raises UpstreamFailed."""

@@ -84,10 +84,11 @@ async def _watch(settings: GatewaySettings, dispatch: Dispatch, connections: set
         now = loop.time()
         if now >= look_at:
             look_at = now + settings.snapshot_ms / 1000
-            dispatch.snapshots.look()
+            if dispatch.snapshots.look():
+                dispatch.holds.look()
         if now >= tell_at:
             tell_at = now + _TELL_S
-            dispatch.link.tell(Told(replicas=dispatch.states()))
+            dispatch.link.tell(Told(replicas=dispatch.states(), held=dict(dispatch.holds.held)))
         for connection in list(connections):
             connection.sweep(now)
         dispatch.sweep(now)

@@ -235,6 +235,10 @@ class Pool:
         self.hedges = 0
         self.first_bytes = (FirstBytes(), FirstBytes())
         """Of answers that are no streams, and of streams."""
+        self.given = 0
+        self.tokens = 0
+        self.waited_ms = 0
+        self.began = 0
         self._row = 0
         self._shut_until = 0.0
         self._trying = False

@@ -10,6 +10,7 @@ from tawtin.model.events import (
     NodePut,
     NodeRemoved,
     QuarantinePut,
+    ReplicaRested,
     RunEnded,
     RunPlaced,
     RunStarted,
@@ -34,6 +35,7 @@ class Work:
         self.workload = workload
         self.epoch = 0
         self.cancel = False
+        self.rests = False
         self.closed: Outcome | None = None
         self.open: Attempt | None = None
         self.attempts: list[Attempt] = []
@@ -95,11 +97,8 @@ class Book:
                 self.nodes.pop(event.name, None)
             case WorkloadsSubmitted():
                 self._submitted(event)
-            case CancelAsked():
-                work = self.works[event.workload]
-                work.cancel = True
-                if work.open is None:
-                    work.closed = Outcome.CANCELLED
+            case CancelAsked() | ReplicaRested():
+                self._asked(event)
             case RunPlaced():
                 self._placed(event.run)
             case RunStarted():
@@ -118,6 +117,15 @@ class Book:
             tenant = event.workloads[0].tenant
             ids = tuple(workload.id for workload in event.workloads)
             self.answers[tenant, event.idempotency_key] = ids
+
+    def _asked(self, event: CancelAsked | ReplicaRested) -> None:
+        work = self.works[event.workload]
+        if isinstance(event, ReplicaRested):
+            work.rests = event.rests
+            return
+        work.cancel = True
+        if work.open is None:
+            work.closed = Outcome.CANCELLED
 
     def _placed(self, run: Run) -> None:
         work, attempt = self.works[run.workload], Attempt(run)

@@ -222,7 +222,10 @@ class Driver:
         if kind < 74:
             request = world.generator.submission()
         elif kind < 86 and world.book.works:
-            request = Request("cancel", target=draw.choice(list(world.book.works)))
+            target = draw.choice(list(world.book.works))
+            serves = world.book.works[target].workload.spec.service is not None
+            rests = serves and world.generator.services.randrange(100) < 60
+            request = Request("rest" if rests else "cancel", target=target)
         elif kind < 93:
             request = world.generator.put_tenant(draw.choice(world.generator.tenants))
         else:

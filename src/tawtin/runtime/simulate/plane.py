@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tawtin.core.admit import Submission, admit
-from tawtin.model.events import NodePut, SubmissionRefused, TenantPut
+from tawtin.model.events import NodePut, ReplicaRested, StopOrdered, SubmissionRefused, TenantPut
 from tawtin.model.ids import RANDOM_BITS, make_id
+from tawtin.model.reasons import Cause
 from tawtin.ports import JournalError
 from tawtin.runtime.rows import decode, load
 from tawtin.runtime.simulate.engine import EngineDown
@@ -225,6 +226,16 @@ class Plane:
         live = self.factory.state.workloads.get(request.target)
         if live is not None and not live.cancel:
             self.factory.cancel(live, "key-sim")
+        self._answer_when_durable(request)
+
+    def rest(self, request: Request) -> None:
+        """Let a replica of a service rest, or wake it."""
+        live = self.factory.state.workloads.get(request.target)
+        if live is not None and not live.cancel:
+            self.factory.stage(ReplicaRested(workload=live.id, rests=not live.rests))
+            run = self.factory.state.runs.get(self.factory.state.run_of.get(live.id, ""))
+            if run is not None and run.stop is None and not live.rests:
+                self.factory.stage(StopOrdered(run=run.id, cause=Cause.RESTED))
         self._answer_when_durable(request)
 
     def put_tenant(self, request: Request, tenant: Tenant) -> None:

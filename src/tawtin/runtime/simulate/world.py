@@ -225,6 +225,8 @@ class World:
             plane.submit(request)
         elif request.kind == "cancel":
             plane.cancel(request)
+        elif request.kind == "rest":
+            plane.rest(request)
         elif request.kind == "tenant" and request.put is not None:
             plane.put_tenant(request, request.put)
         elif request.kind == "return":

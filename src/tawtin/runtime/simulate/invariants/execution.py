@@ -92,6 +92,8 @@ class ExecutionCheck(Check):
             self.fail(f"P1: {run.id} was placed while {work.open.run.id} is open")
         if work.over or work.cancel:
             self.fail(f"{run.id} was placed although its workload is over or cancelled")
+        if work.rests:
+            self.fail(f"{run.id} was placed although its workload rests")
         if run.epoch != work.epoch + 1 or run.id != run_id(run.workload, run.epoch):
             self.fail(f"{run.id} was placed under epoch {run.epoch} after epoch {work.epoch}")
 
