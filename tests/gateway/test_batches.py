@@ -283,6 +283,8 @@ def test_a_batch_is_a_job_whose_requests_cost_half(home: Home, client: Any) -> N
         "personal",
     )
     assert client.batches.list(limit=1).data[0].id == batch.id
+    assert batch.id in home.tawtin("batches", "ls", "--limit", "3").out
+    assert home.tawtin("batches", "show", "batch_none").code == 5
 
 
 def test_what_fails_stands_in_the_file_of_errors(client: Any) -> None:  # noqa: ANN401 - OpenAI's
@@ -360,13 +362,16 @@ def test_a_batch_that_is_asked_for_wrongly_is_refused(client: Any, url: str, own
 def test_a_batch_is_cancelled_by_the_api_or_as_a_job(home: Home, client: Any, stub: Stub) -> None:  # noqa: ANN401 - OpenAI's
     from openai import BadRequestError
 
-    two = [begin(client, lines(asked(1, "mute"))) for _ in range(2)]
-    Running.until(lambda: sum(b'"mute"' in each.body for each in stub.asked) == 2, "their requests")
-    assert client.batches.cancel(two[0].id).status == "cancelling"
-    job = client.batches.retrieve(two[1].id).workload
+    three = [begin(client, lines(asked(1, "mute"))) for _ in range(3)]
+    Running.until(lambda: sum(b'"mute"' in each.body for each in stub.asked) == 3, "their requests")
+    told = home.tawtin("batches", "cancel", three[0].id, "--json")
+    assert told.json["status"] == "cancelling", told.err
+    assert client.batches.cancel(three[2].id).status == "cancelling"
+    job = client.batches.retrieve(three[1].id).workload
     assert home.tawtin("cancel", job).code == 0
-    for each in two:
+    for each in three:
         done = ended(client, each.id, "cancelled", "completed", "failed")
+        assert f"{each.id}: cancelled" in home.tawtin("batches", "show", each.id[:-3]).out
         assert (done.status, done.output_file_id) == ("cancelled", None)
         assert results(client, done.error_file_id)["c1"]["error"]["code"] == "batch_cancelled"
         with pytest.raises(BadRequestError):

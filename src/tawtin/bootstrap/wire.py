@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import sqlite3
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -202,7 +203,13 @@ async def _behind(settings: Settings, service: Service, gateway: Gateway | None)
     from tawtin.gateway.worker.relay import SOCKET  # noqa: PLC0415
     from tawtin.web.openai.app import App  # noqa: PLC0415
 
-    await batches.start()
+    try:
+        await batches.start()
+    except (sqlite3.Error, OSError) as error:
+        # the factory, and requests for models, are worth more than batches
+        log.error("files and batches are not served: `%s` cannot be opened: %s", batches.folder, error)  # noqa: TRY400
+        yield
+        return
     try:
         app = App(batches, settings.gateway.class_default)
         async with serving(app, listen_unix(gateway.folder / SOCKET), settings.api):

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "localisation": ("usage", "show which share was used at home, on the continent, outside"),
     "models": ("models", "list the models that can be asked, and their price"),
     "chat": ("models", "talk to a model"),
+    "batches": ("batches", "list, show and cancel batches of requests for models"),
     "endpoints": ("models", "show what serves models and how it does, and the tokens used"),
     "data": ("datasets", "name data, so that specs read it by its name"),
     "artifacts": ("artifacts", "list, fetch, upload and drop artifacts"),

@@ -239,16 +239,17 @@ class Shelf:
     def answers(self, batch: str, *, good: bool) -> Iterator[bytes]:
         """What the file of results, or of errors, has in it, in the order of the lines."""
         after = 0
-        while True:
+        while True:  # one at a time, as each may be long
             with self._lock:
-                rows = self._db.execute(
-                    "SELECT line, answer FROM lines WHERE batch = ? AND line > ? AND good = ? ORDER BY line LIMIT 16",
+                row = self._db.execute(
+                    "SELECT line, answer FROM lines WHERE batch = ? AND line > ? AND good = ?"
+                    " ORDER BY line LIMIT 1",
                     (batch, after, good),
-                ).fetchall()
-            if not rows:
+                ).fetchone()
+            if row is None:
                 return
-            yield from (entry for _, entry in rows)
-            after = rows[-1][0]
+            after = row[0]
+            yield row[1]
 
     def drop_lines(self, batch: str) -> None:
         """Forget the lines of a batch that is over."""
