@@ -40,6 +40,7 @@ class Door:
         self.url = urllib.parse.urlsplit(url)
         self.key = key
         self.held: http.client.HTTPConnection | None = None
+        self.told = 200
 
     def once(self, method: str, path: str, body: bytes | None) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of an answer. Raises OSError, HTTPException."""
@@ -84,9 +85,19 @@ class Door:
                 tries -= 1
             else:
                 break
+            if pause == PAUSE_S_MAX and wait == pause:
+                self._waits(status)
             time.sleep(wait)
             pause = min(2 * pause, PAUSE_S_MAX)
         return status, headers, data
+
+    def _waits(self, status: int) -> None:
+        """Say once in the log what it waits for, until that changes."""
+        if status != self.told:
+            self.told = status
+            what = f"says {status}" if status else "breaks off"
+            sys.stderr.write(f"waiting: the gateway at {self.url.netloc} is not there or {what}\n")
+            sys.stderr.flush()
 
 
 class Runner:

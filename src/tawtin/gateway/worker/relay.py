@@ -29,6 +29,7 @@ _FORM_BYTES: Final = 64 << 10
 _ENTRY_BYTES: Final = 64 << 10
 """What is said of an answer beyond it."""
 _PASSED: Final = (b"authorization", b"content-type", b"x-tawtin-class", b"x-tawtin-purpose")
+_METHODS: Final = ("GET", "POST", "DELETE")
 _READ_BYTES: Final = 64 << 10
 _ANSWER_S_MAX: Final = 60
 """How long the control plane may be silent."""
@@ -103,6 +104,9 @@ class Relay:
 
     async def answer(self, connection: Connection, head: Head) -> None:
         """Pass a request on, and its answer back. Raises Problem."""
+        if head.method not in _METHODS:
+            known = ", ".join(_METHODS)
+            raise Problem(405, f"`{head.method}` has no meaning here: use {known}", code="method")
         try:
             reader, writer = await asyncio.open_unix_connection(str(self.path))
         except OSError:
