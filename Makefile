@@ -92,9 +92,8 @@ bench: .make/python .make/system-bench
 	@$(PY) -m bench
 
 # Beside nginx, LiteLLM and vllm-router, as far as they can be installed.
-bench-gateway: .make/python .make/system-bench .make/peers-tried
-	@$(PY) -m bench.gateway
-	@$(PY) -m bench.autoscale
+bench-gateway: .make/python .make/system-gateway .make/peers-tried
+	@$(PY) -m bench.gateway; $(PY) -m bench.affinity; $(PY) -m bench.autoscale
 
 SOAK_SEEDS ?= 25000
 SOAK_NETWORK_SEEDS ?= 75000

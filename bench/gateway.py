@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import socket
 import statistics
@@ -276,14 +277,25 @@ def _added(
         if name != "the stub itself"
     }
     most = 3.0 if case.big else 0.5
+    disk = statistics.median(_durable_write_ms() for _ in range(50))
     said = ", ".join(f"{name} {statistics.median(each):.2f}" for name, each in added.items() if name != OURS)
     return [
         common.figure(
             f"gateway, {case.name}: first byte added", "ms", added[OURS],
             at_most=most if case.stream or case.big else None, note=f"the others: {said}; the stub itself answers in "
-            f"{statistics.median(direct):.2f} ms",
+            f"{statistics.median(direct):.2f} ms, and one durable write of 4 KiB takes {disk:.2f} ms",
         )
     ]  # fmt: skip
+
+
+def _durable_write_ms() -> float:
+    """What the disk takes for what a reservation has to wait for."""
+    with tempfile.TemporaryFile() as file:
+        began = time.perf_counter()
+        file.write(b"x" * 4096)
+        file.flush()
+        os.fdatasync(file.fileno())
+        return (time.perf_counter() - began) * 1000
 
 
 def _goal(case: Case, peer: str) -> tuple[float | None, float | None]:

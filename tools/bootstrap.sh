@@ -5,7 +5,8 @@
 #   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
 #   tools/bootstrap.sh jax               JAX in .make/jax, in the same way: for tests of gangs
 #   tools/bootstrap.sh peers             what the gateway is measured beside, in .make/peers: for benchmarks
-#   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), test or bench
+#   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), gateway (its
+#                                        benchmark), test or bench
 #
 # Nothing outside the checkout is changed, apart from Debian packages, and these only as root with apt-get.
 # TAWTIN_PYTHON names another interpreter; TAWTIN_NO_APT=1 leaves the system's packages alone.
@@ -135,7 +136,10 @@ need() { # package, what is lost without it
 look() {
     missing= lost=
     have bwrap || need bubblewrap "runs are not sandboxed, and tenants other than the owner are refused"
-    if [ "$1" != demo ]; then
+    if [ "$1" != demo ] && [ "$1" != engines ]; then
+        { have nginx || [ -x /usr/sbin/nginx ]; } || need nginx-light "the gateway's reading of HTTP is not compared with, and its speed not measured beside, nginx's"
+    fi
+    if [ "$1" != demo ] && [ "$1" != gateway ]; then
         { have slurmctld || [ -x /usr/sbin/slurmctld ]; } || need slurm-wlm "nothing runs on, or is measured beside, Slurm"
         { have munged || [ -x /usr/sbin/munged ]; } || need munge "the same"
     fi
@@ -143,7 +147,6 @@ look() {
         have_postgres || need postgresql "the journal is not tested on PostgreSQL"
         have ip || need iproute2 "cut cables are not tested in network namespaces"
         [ -d /usr/lib/python3/dist-packages/torch ] || need python3-torch "no gang trains a model with PyTorch"
-        { have nginx || [ -x /usr/sbin/nginx ]; } || need nginx-light "the gateway's reading of HTTP is not compared with, and its speed not measured beside, nginx's"
         have etcd || need etcd-server "nothing runs on Kubernetes"
         have containerd || need containerd "the same"
         { have runc || [ -x /usr/sbin/runc ]; } || need runc "the same"
@@ -171,6 +174,6 @@ case ${1:-} in
     ray) make_apart ray bin/ray Ray "nothing runs on Ray" ;;
     jax) make_apart jax bin/python JAX "no gang computes with JAX" ;;
     peers) make_peers ;;
-    system) make_system "${2:?which goal: demo, engines, test or bench}" ;;
+    system) make_system "${2:?which goal: demo, engines, gateway, test or bench}" ;;
     *) die "usage: tools/bootstrap.sh python | ray | jax | peers | system GOAL" ;;
 esac
