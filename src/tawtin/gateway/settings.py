@@ -34,6 +34,8 @@ class TenantSettings(Limits, frozen=True, kw_only=True):
 
     external: bool = False
     """Whether its requests may go to external providers where no other replica can answer and the rules allow it."""
+    log_content: bool = False
+    """Whether what it says and hears is kept, in the gateway's folder."""
 
     @property
     def limits(self) -> Limits | None:
@@ -102,6 +104,11 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """Connections of one worker to one replica at one time."""
     tries_max: _Count = 3
     """Replicas that are tried for one request, as long as none of its answer has arrived."""
+    redact: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
+    """A function, `module:function`, that workers hand the fields of each body, and that returns those that go on to a
+    replica; empty for none. If it fails, the request is refused."""
+    content_bytes_max: _Bytes = 64 << 20
+    """What is kept at most of one tenant with `log_content`; older lines are forgotten."""
     hedge_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
     """When an answer did not begin for so long, a second replica gets the request as well, and the first that answers
     wins. 0 is never, unless `hedge_percentile` is set; then it is the least that is waited."""
@@ -144,7 +151,8 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     A tenant's own budget for a month holds as well."""
     tenants: dict[str, TenantSettings] = {}
     """For some tenants, as `[gateway.tenants.ID]`: other limits, which replace all of `[gateway.limits]` if one is set,
-    and `external` (false), whether external providers may answer as a last resort."""
+    `external` (false), whether external providers may answer as a last resort, and `log_content` (false), whether
+    requests and answers are kept, in `content` in the gateway's folder, for its owner's eyes only."""
     keys: dict[str, Limits] = {}
     """Limits for some keys, as `[gateway.keys.ID]`, which hold beside those of their tenants."""
 

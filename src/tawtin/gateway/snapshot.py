@@ -98,6 +98,8 @@ class Holder(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     external: bool = False
     """Whether external providers may have what it sends."""
+    log_content: bool = False
+    """Whether what it says and hears is kept."""
     home: str = ""
     """Its country, or else the factory's: replicas there come first."""
 
@@ -253,6 +255,7 @@ def make_snapshot(
             profile=profiles[sort],
             limits=limits,
             external=own.external,
+            log_content=own.log_content,
             home=tenant.country or state.site.country,
         )
     keys = {

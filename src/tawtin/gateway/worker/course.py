@@ -60,6 +60,8 @@ class Outcome:
         self.guess: Callable[[], int] = lambda: 0
         self.whole = False
         self.cause = "replica_failed"
+        self.content: bytearray | None = None
+        """What went on of the answer, if the tenant wants it kept."""
 
     def reached(self, replica: str) -> None:
         """A replica has the request."""

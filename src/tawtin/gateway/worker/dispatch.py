@@ -24,6 +24,7 @@ from tawtin.gateway.worker import meter
 from tawtin.gateway.worker.ask import PATHS, Ask
 from tawtin.gateway.worker.callers import caller_of, denied, now_ms
 from tawtin.gateway.worker.catalogue import listed, no_model
+from tawtin.gateway.worker.content import Contents
 from tawtin.gateway.worker.course import Course, Outcome, settlement
 from tawtin.gateway.worker.hold import Holds, NotInTime
 from tawtin.gateway.worker.http import JSON, Problem
@@ -31,6 +32,7 @@ from tawtin.gateway.worker.link import LedgerAway
 from tawtin.gateway.worker.meter import StreamMeter, TooLong
 from tawtin.gateway.worker.places import Places, check_any, not_asked, places, waits, wish_of
 from tawtin.gateway.worker.race import AGAIN, SSE, Arm, race
+from tawtin.gateway.worker.redact import Redaction
 from tawtin.gateway.worker.relay import Relay, relayed
 from tawtin.gateway.worker.upstream import Pool, UpstreamFailed
 from tawtin.model.ids import RANDOM_BITS, make_id
@@ -61,6 +63,8 @@ class Dispatch:
         self.holds = Holds(settings)
         self.pools: dict[str, Pool] = {}
         self._seen = route.Beginnings()
+        self._redaction = Redaction(settings.redact)
+        self._contents = Contents(snapshots.path.parent, settings.content_bytes_max)
         self._hedges = hedge.Budget(settings.hedge_percent)
 
     async def answer(self, connection: Connection, head: Head, body: bytes) -> None:
@@ -94,7 +98,7 @@ class Dispatch:
             connection.respond(200, listed(snapshot, path))
             return
         head.check_media()
-        ask = Ask(path, body)
+        ask = self._redaction(Ask(path, body))
         model = snapshot.models.get(ask.model)
         if model is None or (caller.key.batch is not None and caller.key.batch.model != ask.model):
             raise no_model(ask.model)
@@ -194,6 +198,8 @@ class Dispatch:
             raise denied(said, at_ms)
         course = Course(connection, ask, model, wish, receipt, snapshot.factory, percent, began_s)
         outcome = Outcome()
+        if snapshot.tenants[caller.key.tenant].log_content:
+            outcome.content = bytearray()
         try:
             if waits(self._places(wish, at_ms)):
                 outcome.cause = "not_sent"
@@ -226,6 +232,7 @@ class Dispatch:
                 raise
         finally:
             connection.hold_up(held_up=False)
+            self._contents.note(course, outcome, at_ms)
 
     async def _try(self, course: Course, outcome: Outcome) -> None:
         """Ask one replica after the other until one answers. Raises Problem."""
@@ -332,7 +339,9 @@ class Dispatch:
 
         def sink(data: bytes) -> None:
             try:
-                connection.piece(passing.feed(data))
+                whole = passing.feed(data)
+                connection.piece(whole)
+                self._contents.hear(outcome.content, whole)
             except TooLong:
                 upstream.fail(f"an event is longer than {self.settings.event_bytes_max} bytes")
             outcome.said = passing.said
@@ -374,6 +383,7 @@ class Dispatch:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise UpstreamFailed("its answer is not JSON") from None
             outcome.guess = lambda: len(body) // 4
+        self._contents.hear(outcome.content, body)
         outcome.whole = True
         media = JSON if head.media == "application/json" else b"text/plain; charset=utf-8"
         course.connection.respond(head.status, body, media, course.headers(pool.replica))
