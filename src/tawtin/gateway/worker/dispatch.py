@@ -214,6 +214,7 @@ class Dispatch:
             self.link.settle(settled)
             if outcome.replica is not None and (pool := self.pools.get(outcome.replica.id)) is not None:
                 pool.tokens += settled.tokens_in + settled.tokens_out
+            self._contents.note(course, outcome, at_ms)
 
     async def _hold(self, connection: Connection, head: Head, wish: Wish) -> None:
         """Wait for a replica of the factory's own. Raises Problem, unless an external provider may have it then."""
@@ -232,7 +233,6 @@ class Dispatch:
                 raise
         finally:
             connection.hold_up(held_up=False)
-            self._contents.note(course, outcome, at_ms)
 
     async def _try(self, course: Course, outcome: Outcome) -> None:
         """Ask one replica after the other until one answers. Raises Problem."""
