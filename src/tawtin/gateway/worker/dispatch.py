@@ -212,6 +212,7 @@ class Dispatch:
         finally:
             settled = settlement(course, outcome)
             self.link.settle(settled)
+            self._contents.note(course, outcome, at_ms)
             if outcome.replica is not None and (pool := self.pools.get(outcome.replica.id)) is not None:
                 pool.tokens += settled.tokens_in + settled.tokens_out
             self._contents.note(course, outcome, at_ms)
