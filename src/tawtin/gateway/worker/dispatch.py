@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tawtin.gateway.worker")
 _MAYBE_LATER_MS: Final = 1_000
+_KNOWN_MAX: Final = 4_096
+"""Wishes whose places are remembered."""
 
 
 class Dispatch:
@@ -63,6 +65,8 @@ class Dispatch:
         self.holds = Holds(settings)
         self.pools: dict[str, Pool] = {}
         self._seen = route.Beginnings()
+        self._known: dict[Wish, Places] = {}
+        self._known_by: Snapshot | None = None
         self._redaction = Redaction(settings.redact)
         self._contents = Contents(snapshots.path.parent, settings.content_bytes_max)
         self._hedges = hedge.Budget(settings.hedge_percent)
@@ -103,7 +107,7 @@ class Dispatch:
         if model is None or (caller.key.batch is not None and caller.key.batch.model != ask.model):
             raise no_model(ask.model)
         wish = wish_of(snapshot, caller.key, model.name, head)
-        check_any(places(snapshot, wish, now_ms()), wish)
+        check_any(self._places(wish, now_ms()), wish)
         await self._reserve_and_go(connection, head, snapshot, caller, ask, model, wish)
 
     def admit(self, head: Head) -> None:
@@ -128,8 +132,14 @@ class Dispatch:
     # --- where it may go ------------------------------------------------------------------------------------------
 
     def _places(self, wish: Wish, at_ms: int) -> Places:
-        """Where a request may go now, by the newest snapshot."""
-        return places(self.snapshots.current(at_ms), wish, at_ms)
+        """Where a request may go now, by the newest snapshot: looked up anew for each one, and when a verdict ends."""
+        snapshot = self.snapshots.current(at_ms)
+        if snapshot is not self._known_by or len(self._known) > _KNOWN_MAX:
+            self._known, self._known_by = {}, snapshot
+        found = self._known.get(wish)
+        if found is None or at_ms >= found.until_ms:
+            found = self._known[wish] = places(snapshot, wish, at_ms)
+        return found
 
     def _choose(self, found: Places, tried: set[str], key: int, *, outside: bool = True) -> Pool | None:
         """Of the first tier that can take it, the one that has seen this beginning, if it is not too busy.
@@ -215,7 +225,6 @@ class Dispatch:
             self._contents.note(course, outcome, at_ms)
             if outcome.replica is not None and (pool := self.pools.get(outcome.replica.id)) is not None:
                 pool.tokens += settled.tokens_in + settled.tokens_out
-            self._contents.note(course, outcome, at_ms)
 
     async def _hold(self, connection: Connection, head: Head, wish: Wish) -> None:
         """Wait for a replica of the factory's own. Raises Problem, unless an external provider may have it then."""

@@ -6,7 +6,7 @@ that another replica is tried, so that nobody keeps a list of places that were l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tawtin.core.route import Tier
 from tawtin.gateway.worker.http import Problem
@@ -15,6 +15,8 @@ from tawtin.model.rules import DATA_CLASSES
 if TYPE_CHECKING:
     from tawtin.gateway.snapshot import Key, Replica, Snapshot
     from tawtin.gateway.worker.http import Head
+
+_NEVER_MS: Final = 1 << 62
 
 
 class Wish(NamedTuple):
@@ -38,6 +40,8 @@ class Places(NamedTuple):
     """The same of external providers."""
     starts: list[Replica]
     """Where it may go once a service that rests or starts has a replica."""
+    until_ms: int
+    """When the first verdict among those that allow a place ends."""
 
 
 def wish_of(snapshot: Snapshot, key: Key, model: str, head: Head) -> Wish:
@@ -57,12 +61,13 @@ def wish_of(snapshot: Snapshot, key: Key, model: str, head: Head) -> Wish:
 
 def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
     """The replicas that may have it now; none if nobody knows what is allowed."""
-    found = Places([], [], [], [], [])
+    found = Places([], [], [], [], [], _NEVER_MS)
     holder = snapshot.tenants.get(wish.tenant) if snapshot is not None else None
     model = snapshot.models.get(wish.model) if snapshot is not None else None
     if snapshot is None or holder is None or model is None:
         return found
     permits = snapshot.profiles[holder.profile].permits.get(f"{wish.data_class}/{wish.purpose}", {})
+    ends_ms = _NEVER_MS
     for replica in (*model.replicas, *model.asleep):
         permit = permits.get(replica.id)
         if permit is None:
@@ -75,16 +80,18 @@ def places(snapshot: Snapshot | None, wish: Wish, at_ms: int) -> Places:
             why = "this tenant may not use external providers; the operator can allow it"
         elif not replica.url:
             found.starts.append(replica)
+            ends_ms = min(ends_ms, permit.not_after_ms or _NEVER_MS)
             continue
         else:
             found.replicas.append(replica)
             found.tiers.append(Tier(bool(replica.provider), replica.country != holder.home, replica.priority))
+            ends_ms = min(ends_ms, permit.not_after_ms or _NEVER_MS)
             continue
         if replica.provider:
             found.kept_out.append(f"the external provider {replica.provider} in {replica.country}: {why}")
         else:
             found.refused.append(why)
-    return found
+    return found._replace(until_ms=ends_ms)
 
 
 def check_any(found: Places, wish: Wish) -> None:
