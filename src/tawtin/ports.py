@@ -116,8 +116,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KINDS: Final = (
-    "meta", "tenant", "key", "node", "quarantine", "peer", "account", "artifact", "idempotency", "workload", "run",
-    "guest",
+    "meta", "tenant", "key", "node", "quarantine", "peer", "account", "charged", "artifact", "idempotency", "workload",
+    "run", "guest",
 )  # fmt: skip
 """The kinds of rows, in the order in which they are loaded at start: what others refer to comes first."""
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
+from tawtin.core.charges import gathered
+from tawtin.core.meter import month_of
 from tawtin.core.outcome import of_spec
-from tawtin.model.events import CancelAsked, RunStarted
+from tawtin.model.events import CancelAsked, RunStarted, TokensCharged
+from tawtin.model.gateway import Settlement
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, NodeHealth, Shape
 from tawtin.model.site import Site
@@ -25,6 +28,9 @@ class History(Factory):
     def __init__(self, seed: int) -> None:
         super().__init__(SITE)
         self.draw = random.Random(seed)
+        self.asks = random.Random(f"models {seed}")
+        """Of its own, so that a history is what it would be without requests for models."""
+        self.settled = 0
         self.engines = 1 + seed % 2
         """Whether every other node belongs to a cluster beside this machine."""
         self.now_ms = 1_760_000_000_000
@@ -91,6 +97,8 @@ class History(Factory):
     def step(self) -> None:
         """One random thing happens."""
         draw = self.draw
+        if self.asks.random() < 0.1:
+            self.charge()
         self.now_ms += draw.choice((0, 1, 1_000, MINUTE_MS, 30 * MINUTE_MS))
         what = draw.random()
         if what < 0.45 or not self.state.runs:
@@ -111,6 +119,27 @@ class History(Factory):
             self.tell(RunStarted(run=run, started_ms=self.now_ms))
         else:
             self.tell(CancelAsked(workload=draw.choice(sorted(self.state.workloads))))
+
+    def charge(self) -> None:
+        """The gateway's ledger tells of a request."""
+        self.settled += 1
+        asked = Settlement(
+            ledger="ledger",
+            seq=self.settled,
+            receipt=f"rc-{self.settled}",
+            tenant=self.asks.choice(sorted(self.state.tenants)),
+            month=month_of(self.now_ms),
+            model="atlas",
+            country="MA",
+            provider="",
+            tokens_in=1,
+            tokens_out=1,
+            estimated=False,
+            cost_micro=self.asks.randrange(400_000_000),
+        )
+        charge = gathered("ledger", self.settled - 1, [asked])
+        assert charge is not None
+        self.tell(TokensCharged(charge=charge))
 
     def end_some_run(self) -> None:
         draw = self.draw

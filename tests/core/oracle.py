@@ -144,6 +144,7 @@ class Oracle:
             return False
         account = self.state.accounts.get((tenant, meter.month_of(self.now)))
         spent = account.cost_minor * meter.SCALE if account else 0
+        spent += account.tokens_micro * meter.SCALE // 1_000_000 if account else 0
         for run in self.state.runs.values():
             if run.tenant == tenant:
                 spent += meter.burn(run.rate, run.shape, len(run.slots)) * (self.now - run.placed_ms)

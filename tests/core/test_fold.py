@@ -74,7 +74,10 @@ def restored(state: State) -> State:
     """The same state, from the rows that a journal would have kept."""
     copy = State(state.site)
     copy.seq, copy.time_ms = state.seq, state.time_ms
-    for table in (state.tenants, state.nodes, state.accounts, state.artifacts, state.workloads, state.runs):
+    tables = (
+        state.tenants, state.nodes, state.accounts, state.charged, state.artifacts, state.workloads, state.runs,
+    )  # fmt: skip
+    for table in tables:
         for record in table.values():
             restore(copy, msgspec.json.decode(msgspec.json.encode(record), type=type(record)))
     copy.release_due(state.time_ms)

@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from tawtin.core.fold import fold
 from tawtin.core.residency import Judge
 from tawtin.core.state import State
 from tawtin.gateway.settings import GatewaySettings, Limits, ModelSettings, ReplicaSettings, TenantSettings
 from tawtin.gateway.snapshot import MayStart, Model, Ready, models_of
 from tawtin.gateway.supervise import Gateway
+from tawtin.model.events import Entry, TokensCharged
+from tawtin.model.gateway import Charge
 from tawtin.model.rules import Facts
 from tawtin.model.site import Site
 from tawtin.model.tenant import Scope, Tenant
@@ -148,20 +151,25 @@ def running(
     for_tenants: dict[str, TenantSettings] | None = None,
     ready: Ready = lambda _tenant, _name: (),
     may_start: MayStart = lambda _tenant, _name: False,
+    known: State | None = None,
     **settings: Any,  # noqa: ANN401 - fields
 ) -> Generator[Running]:
-    """A gateway for the time of the block."""
-    state = State(site)
+    """A gateway for the time of the block; what it charges is folded into the state, `known` or a new one."""
+    state = known or State(site)
     state.tenants.update({each.id: each for each in tenants})
     wanted = replace(
         SETTINGS, limits=limits or SETTINGS.limits, tenants=for_tenants or SETTINGS.tenants, **settings
     )
     loop = asyncio.new_event_loop()
 
-    def known() -> dict[str, Model]:
+    def catalogue() -> dict[str, Model]:
         return models_of(models, site, ready, may_start=may_start)
 
-    gateway = Gateway(folder / "gateway", wanted, known, judge(), lambda: state)
+    async def charge(what: Charge, instead_of: str) -> bool:
+        fold(state, Entry(seq=state.seq, at_ms=0, event=TokensCharged(charge=what, instead_of=instead_of)))
+        return True
+
+    gateway = Gateway(folder / "gateway", wanted, catalogue, judge(), lambda: state, charge=charge)
     thread = threading.Thread(target=loop.run_forever, name="gateway")
     thread.start()
     try:

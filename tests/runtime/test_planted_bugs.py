@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
+from tawtin.core import accounts, charges, health
 from tawtin.core import decide as deciding
 from tawtin.core import fold as folding
-from tawtin.core import health
 from tawtin.core.admit import Submission
 from tawtin.core.decide import Decision
 from tawtin.core.queues import Queues
@@ -22,6 +22,7 @@ from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Placement
 from tawtin.model.rules import Verdict
 from tawtin.model.site import Site
+from tawtin.model.tenant import Account
 from tawtin.model.workload import Outcome, Phase, Run, Workload
 from tawtin.ports import Report, RunOrder
 from tawtin.runtime import factory as factories
@@ -264,6 +265,23 @@ def test_usage_notices_what_an_interrupted_run_used_and_nobody_charged(monkeypat
             charge(state, run)
 
     monkeypatch.setattr(folding, "_charge", forgiving)
+    assert caught() is Invariant.USAGE
+
+
+def test_usage_notices_a_charge_of_the_gateway_that_is_taken_twice(monkeypatch: Patch):
+    monkeypatch.setattr(charges, "continues", _always(True))
+    assert caught() is Invariant.USAGE
+
+
+def test_usage_notices_a_run_that_takes_the_place_of_what_models_cost(monkeypatch: Patch):
+    charged = accounts.charged
+
+    def forgetting(state: State, run: Run) -> Account:
+        account = charged(state, run)
+        places = {name: msgspec.structs.replace(each, requests=0) for name, each in account.places.items()}
+        return msgspec.structs.replace(account, places=places)
+
+    monkeypatch.setattr(accounts, "charged", forgetting)
     assert caught() is Invariant.USAGE
 
 

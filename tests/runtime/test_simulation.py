@@ -64,6 +64,7 @@ def test_histories_are_full_of_what_they_are_to_test():
     assert sum(each.workloads for each in histories) > 200
     assert sum(each.passes for each in histories) > 400
     assert sum(each.plans_compared for each in histories) > 50
+    assert sum(each.requests for each in histories) > 200
     assert sum(each.gpus_sick for each in histories) > 20
     assert sum(each.ends_for_gpus for each in histories) > 1
 

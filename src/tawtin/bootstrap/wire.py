@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from tawtin.bootstrap.settings import Settings
     from tawtin.gateway.supervise import Gateway
+    from tawtin.model.gateway import Charge
     from tawtin.ports import Journal
 
 log = logging.getLogger("tawtin.bootstrap")
@@ -171,6 +172,13 @@ def make_gateway(settings: Settings, service: Service) -> Gateway | None:
     from tawtin.gateway.supervise import Gateway  # noqa: PLC0415
     from tawtin.runtime.batches import Batches  # noqa: PLC0415
 
+    async def charge(what: Charge, instead_of: str) -> bool:
+        service.check()
+        if not service.factory.charge(what, instead_of):
+            return False
+        await service.durable()
+        return True
+
     folder = Path(settings.gateway.folder or Path(settings.data, "gateway"))
     batches = Batches(
         service, settings.gateway, folder / "batches", lambda: gateway.url, settings.models.keys
@@ -188,6 +196,7 @@ def make_gateway(settings: Settings, service: Service) -> Gateway | None:
         judge_of(settings),
         lambda: service.state,
         batches.passes,
+        charge,
     )
     service.batches = batches
     return gateway

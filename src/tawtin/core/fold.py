@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tawtin.core import accounts, health, meter
+from tawtin.core import accounts, charges, health, meter
 from tawtin.core.after import after_run
 from tawtin.core.keep import FoldError, fail, keep, restore
 from tawtin.core.state import State
@@ -43,6 +43,7 @@ from tawtin.model.events import (
     StoreRestored,
     SubmissionRefused,
     TenantPut,
+    TokensCharged,
     VerdictsLapsed,
     WorkloadsSubmitted,
 )
@@ -447,6 +448,7 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     ArtifactKept: _artifact_kept,
     ArtifactDropped: _artifact_dropped,
     FilesCrossed: _files_crossed,
+    TokensCharged: charges.tokens_charged,
     VerdictsLapsed: _verdicts_lapsed,
     RunFenced: _run_fenced,
     GuestPut: _guest_put,

@@ -7,6 +7,7 @@ from typing import NoReturn
 from tawtin.core.state import State
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
+from tawtin.model.gateway import Charged
 from tawtin.model.health import Quarantine
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
@@ -74,6 +75,9 @@ def _keep_site(state: State, record: Record) -> tuple[str, str]:
         case Account():
             state.accounts[record.tenant, record.month] = record
             kind, name = "account", f"{record.tenant}/{record.month}"
+        case Charged():
+            state.charged[record.ledger] = record
+            kind, name = "charged", record.ledger
         case Artifact():
             state.put_artifact(record)
             kind, name = "artifact", f"{record.tenant}/{record.id}"

@@ -21,6 +21,7 @@ from tawtin.core.seats import LEAVING, PROTECTED, Held, Seat
 from tawtin.core.share import Holding, Totals
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
+from tawtin.model.gateway import Charged
 from tawtin.model.health import Quarantine
 from tawtin.model.idempotency import Remembered
 from tawtin.model.reasons import Cause
@@ -48,6 +49,7 @@ class State:
         until a restart. Without rules there is public data alone.
         """  # noqa: D205 - one sentence after the other
         self.site, self.judge = site, judge or Judge()
+        self._placeable = residency.is_country(site.country)
         self.seq = self.time_ms = 0
         self.tenants: dict[str, Tenant] = {}
         self.keys: dict[str, ApiKey] = {}
@@ -57,6 +59,7 @@ class State:
         self.runs: dict[str, Run] = {}
         self.run_of: dict[str, str] = {}
         self.accounts: dict[tuple[str, str], Account] = {}
+        self.charged: dict[str, Charged] = {}  # by the life of a ledger
         self.artifacts: dict[tuple[str, str], Artifact] = {}
         self.datasets: dict[str, dict[str, str]] = {}
         """By tenant: name of a dataset -> the artifact that it means."""
@@ -72,15 +75,13 @@ class State:
         """The last time that the store was put back from a backup."""
         self.changed: dict[tuple[str, str], Record | None] = {}
         """By kind and id; None for what no longer exists."""
-        self._placeable = residency.is_country(site.country)
         # indices
         self.node_names: list[str] = []
         """Sorted."""
         self.seats: dict[str, Seat] = {}
         """Every node, and nodes that left while runs are recorded on them."""
-        self.totals = Totals()
+        self.totals, self.queues = Totals(), Queues()
         self.holdings: dict[str, Holding] = {}
-        self.queues = Queues()
         self.classes: dict[Demand, dict[int, DemandClass]] = {}
         """By demand and duration step."""
         self.lapses: list[tuple[int, str]] = []
@@ -114,7 +115,15 @@ class State:
         return self.holdings.get(tenant) or Holding()
 
     def spent(self, tenant: str, now_ms: int) -> int:
-        """What a tenant spent this month: ended runs, and live ones up to now. Minor units times `meter.SCALE`."""
+        """What a tenant spent this month, which is held against its budget: on runs, and on requests for models that
+        are charged. Minor units times `meter.SCALE`.
+        """  # noqa: D205 - one sentence
+        account = self.accounts.get((tenant, meter.month_of(now_ms)))
+        micro = account.tokens_micro if account is not None else 0
+        return self.spent_on_runs(tenant, now_ms) + micro * (meter.SCALE // meter.MICRO)
+
+    def spent_on_runs(self, tenant: str, now_ms: int) -> int:
+        """The part of it for ended runs, and for live ones up to now."""
         account = self.accounts.get((tenant, meter.month_of(now_ms)))
         ended = account.cost_minor * meter.SCALE if account is not None else 0
         return ended + self.holding(tenant).accrued(now_ms)
@@ -145,6 +154,7 @@ class State:
             ("workload", self.workloads),
             ("run", self.runs),
             ("account", self.accounts),
+            ("charged", self.charged),
             ("artifact", self.artifacts),
             ("peer", self.peers),
             ("guest", self.guests),

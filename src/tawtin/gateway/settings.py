@@ -146,6 +146,8 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """What the files of one tenant may be together, results of batches included."""
     file_seconds_max: Annotated[int, msgspec.Meta(ge=60)] = 30 * 86_400
     """How long a file stays; it may ask for less."""
+    charge_ms: Annotated[int, msgspec.Meta(ge=50)] = 5_000
+    """How often what requests cost is taken over into the accounts, and with that into the log."""
     limits: Limits = Limits()
     """What each tenant may use, as `[gateway.limits]`: `requests_per_minute`, `tokens_per_minute`, `minor_per_month`.
     A tenant's own budget for a month holds as well."""

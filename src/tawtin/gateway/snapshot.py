@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tawtin.core.meter import month_of
+from tawtin.core.meter import SCALE
 from tawtin.gateway.settings import Limits, TenantSettings
 from tawtin.model.base import Record
 from tawtin.model.resources import Demand, Shape
@@ -322,12 +322,14 @@ def _profile(
 
 
 def _limits(state: State, limits: Limits, tenant: Tenant, now_ms: int) -> Limits:
-    """The limits of a tenant; what its runs cost this month is taken off its budget."""
+    """The limits of a tenant; what its runs cost this month up to now is taken off its budget.
+
+    What requests cost is not: the ledger holds all of it against the limit, as it knows of more than is charged.
+    """
     budget = tenant.quota.budget_minor_per_month
     if budget is None:
         return limits
-    account = state.accounts.get((tenant.id, month_of(now_ms)))
-    left = max(0, budget - (account.cost_minor if account is not None else 0))
+    left = max(0, budget * SCALE - state.spent_on_runs(tenant.id, now_ms)) // SCALE
     if limits.minor_per_month is not None:
         left = min(left, limits.minor_per_month)
     return msgspec.structs.replace(limits, minor_per_month=left)

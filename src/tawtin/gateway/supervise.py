@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tawtin.gateway.__main__ import SETTINGS
+from tawtin.gateway.charging import Charging
 from tawtin.gateway.ledger import messages
 from tawtin.gateway.ledger.messages import (
     AskEndpoints,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from tawtin.core.residency import Judge
     from tawtin.core.state import State
+    from tawtin.gateway.charging import Charger
+    from tawtin.gateway.ledger.messages import Question
     from tawtin.gateway.settings import GatewaySettings
     from tawtin.gateway.snapshot import Key, Model, Snapshot
     from tawtin.model.gateway import TokensUsed
@@ -65,12 +68,14 @@ class Gateway:
         judge: Judge,
         state: Callable[[], State],
         passes: Callable[[], dict[str, Key]] = dict,
+        charge: Charger | None = None,
     ) -> None:
         """Wire it; nothing happens before `start`.
 
         `models` gives the catalogue as it is now, `state` the present state, which is durable or soon will be, `passes`
-        the keys of the jobs of batches that run.
+        the keys of the jobs of batches that run. Without `charge`, what requests cost stays in the ledger.
         """
+        self.charging = Charging(self._ask, state, charge) if charge is not None else None
         self.folder = folder
         self.settings = settings
         self.models = models
@@ -101,6 +106,8 @@ class Gateway:
         (self.folder / FILE).unlink(missing_ok=True)
         until_ms = self._refresh(0)
         self._tasks = [asyncio.create_task(self._refresh_forever(until_ms))]
+        if self.charging is not None:
+            self._tasks.append(asyncio.create_task(self.charging.run(self.settings.charge_ms)))
         self._ledger = asyncio.create_task(self._keep("ledger", "ledger"))
         self._workers = [
             asyncio.create_task(self._keep(f"worker-{number}", "worker"))
@@ -117,6 +124,10 @@ class Gateway:
                 _signal(process, signal.SIGTERM)
         await self._ended(self._workers, self.settings.stop_seconds_max + end_s)
         if "ledger" in self._running:
+            if self.charging is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(end_s):
+                        await self.charging.try_once()
             _signal(self._running["ledger"], signal.SIGTERM)
         await self._ended([self._ledger] if self._ledger else [], end_s)
         if self._held is not None:
@@ -207,7 +218,7 @@ class Gateway:
         said = await self._ask(AskLoads())
         return self._sums.add(said.workers if isinstance(said, Loads) else {}, self.models())
 
-    async def _ask(self, message: AskEndpoints | AskLoads | AskUsage) -> messages.FromLedger:
+    async def _ask(self, message: Question) -> messages.FromLedger:
         """Ask the ledger. Raises OSError."""
         async with asyncio.timeout(self.settings.ask_seconds_max):
             reader, writer = await asyncio.open_unix_connection(str(self.folder / messages.SOCKET))

@@ -6,6 +6,7 @@ import msgspec
 
 from tawtin.model.artifact import Artifact
 from tawtin.model.base import Record
+from tawtin.model.gateway import Charge
 from tawtin.model.health import Quarantine
 from tawtin.model.reasons import Cause, Refusal
 from tawtin.model.resources import Node
@@ -207,6 +208,14 @@ class GuestFilesGone(_Event, tag=True, frozen=True, kw_only=True):
     guest: str
 
 
+class TokensCharged(_Event, tag=True, frozen=True, kw_only=True):
+    """What requests for models cost since the last one of these is charged to the tenants' accounts."""
+
+    charge: Charge
+    instead_of: str = ""
+    """The ledger that was charged last, if this one did not know it: its file was lost, or an older copy put back."""
+
+
 class VerdictsLapsed(_Event, tag=True, frozen=True, kw_only=True):
     """An authorisation or a rule ended, so that the verdicts that depended on it are given anew."""
 
@@ -254,6 +263,7 @@ Event = (
     | ArtifactKept
     | ArtifactDropped
     | FilesCrossed
+    | TokensCharged
     | VerdictsLapsed
     | RunFenced
     | GuestPut

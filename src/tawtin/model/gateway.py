@@ -11,6 +11,7 @@ from tawtin.model.money import Minor
 
 Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ModelView(Record, frozen=True, kw_only=True):
@@ -68,6 +69,31 @@ class EndpointsView(Record, frozen=True, kw_only=True):
     """For admins alone."""
 
 
+class Settlement(Record, frozen=True, kw_only=True):
+    """What became of one request, as the ledger keeps it. Its JSON, keys sorted, is a leaf of a charge's tree.
+
+    No field has a default, so that all of them are always in the leaf.
+    """
+
+    ledger: str
+    """The life of the ledger, from one start to its end, in which it was settled."""
+    seq: int
+    """Its number in that life, from 1."""
+    receipt: str
+    tenant: str
+    month: str
+    """`YYYY-MM` (UTC), when it was reserved."""
+    model: str
+    country: str
+    """Where it was answered; empty where nobody knows of an answer."""
+    provider: str
+    """The external provider that answered; empty for the factory's own."""
+    tokens_in: int
+    tokens_out: int
+    estimated: bool
+    cost_micro: int
+
+
 class TokensUsed(Record, frozen=True, kw_only=True):
     """What one tenant used of one model in one calendar month (UTC), from settled requests."""
 
@@ -79,10 +105,42 @@ class TokensUsed(Record, frozen=True, kw_only=True):
     """Where it was answered, ISO 3166-1 alpha-2; empty for what no replica was reached for."""
     provider: str = ""
     """The external provider that answered; empty for the factory's own."""
-    requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    estimated: int = 0
+    requests: Count = 0
+    tokens_in: Count = 0
+    tokens_out: Count = 0
+    estimated: Count = 0
     """Requests whose tokens are an estimate, as no replica said how many they were."""
-    cost_micro: int = 0
+    cost_micro: Count = 0
     """Price in millionths of a minor unit of the factory's currency: tokens times the price of a million."""
+
+
+class Charge(Record, frozen=True, kw_only=True):
+    """What a ledger settled since the last charge, in the order of settlement, summed up."""
+
+    ledger: str
+    """The life of the ledger: 16 hexadecimal digits, drawn at each start."""
+    after: Count
+    """The number of the last settlement that was charged before, or 0."""
+    up_to: Count
+    """The number of the last one in here."""
+    missing: Count = 0
+    """So many of them the ledger had given up before they were charged: they are in no account."""
+    lines: tuple[TokensUsed, ...] = ()
+    """By tenant, month, model, country and provider, ascending."""
+    root: str
+    """Of the Merkle tree (RFC 9162) whose leaves are the settlements in their order, hexadecimal. A receipt is proven
+    to be in here by its settlement and a few hashes, without telling of any other."""
+
+
+class Charged(Record, frozen=True, kw_only=True):
+    """How far the settlements of one life of a ledger are in the accounts."""
+
+    ledger: str
+    seq: Count
+    """The last one that is."""
+    missing: Count = 0
+    """Of those up to it, the ones that are in no account."""
+    entry: Count = 0
+    """The entry of the log that said so last."""
+    instead_of: str = ""
+    """The life that this ledger should have known and did not: its file was lost, or an older copy was put back."""

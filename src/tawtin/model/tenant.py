@@ -91,8 +91,20 @@ class ApiKey(Record, frozen=True, kw_only=True):
     version: int = 1
 
 
+class Tokens(Record, frozen=True, kw_only=True):
+    """What was asked of one model."""
+
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    estimated: int = 0
+    """Requests whose tokens are an estimate."""
+    cost_micro: int = 0
+    """Millionths of a minor unit."""
+
+
 class Spent(Record, frozen=True, kw_only=True):
-    """What runs in one country used."""
+    """What runs in one country used, and requests that were answered there."""
 
     runs: int = 0
     gpu_ms: int = 0
@@ -100,10 +112,14 @@ class Spent(Record, frozen=True, kw_only=True):
     cpu_ms: int = 0
     bytes: int = 0
     """In and out."""
+    requests: int = 0
+    """For models."""
+    tokens: int = 0
+    """Of those requests and their answers."""
 
 
 class Account(Record, frozen=True, kw_only=True):
-    """What a tenant used in one calendar month (UTC), from ended runs."""
+    """What a tenant used in one calendar month (UTC), from ended runs and from settled requests for models."""
 
     tenant: str
     month: str
@@ -117,6 +133,11 @@ class Account(Record, frozen=True, kw_only=True):
     bytes_out: int = 0
     energy_mj: int = 0
     cost_minor: int = 0
+    """Of runs, in minor units."""
+    models: dict[str, Tokens] = {}
+    """By model."""
+    tokens_micro: int = 0
+    """Price of all those tokens, in millionths of a minor unit: it is beside `cost_minor`, not in it."""
     places: dict[str, Spent] = {}
-    """By the country (ISO 3166-1 alpha-2) that they ran in."""
+    """By the country (ISO 3166-1 alpha-2) that runs were in and requests were answered in, where that is known."""
     version: int = 1

@@ -11,7 +11,7 @@ import logging
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from tawtin.core import health
+from tawtin.core import charges, health
 from tawtin.core.datasets import made_again
 from tawtin.core.decide import decide
 from tawtin.core.fold import fold
@@ -29,6 +29,7 @@ from tawtin.model.events import (
     RunPlaced,
     RunStarted,
     StopOrdered,
+    TokensCharged,
     VerdictsLapsed,
     WorkloadsSubmitted,
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from tawtin.core.decide import Decision
     from tawtin.core.state import State
+    from tawtin.model.gateway import Charge
     from tawtin.model.money import Rate
     from tawtin.model.resources import Node, Placement, Shape, Slot
     from tawtin.model.site import Site
@@ -162,7 +164,7 @@ class Factory:
         elif isinstance(event, RunEnded) and event.close is None:
             self._forget.append(event.run)
             self._metered_ms.pop(event.run, None)
-        if not isinstance(event, RunStarted | RunMetered | ArtifactKept | FilesCrossed):
+        if not isinstance(event, RunStarted | RunMetered | ArtifactKept | FilesCrossed | TokensCharged):
             self.moved = True
 
     def _order_stop(self, run: Run) -> None:
@@ -325,6 +327,13 @@ class Factory:
         run = self.state.run_of.get(workload.id)
         if run is not None and self.state.runs[run].stop is None:
             self.stage(StopOrdered(run=run, cause=Cause.CANCELLED))
+
+    def charge(self, charge: Charge, instead_of: str = "") -> bool:
+        """Charge what a ledger settled, if it continues what is charged; whether it did."""
+        if not charges.continues(self.state, charge):
+            return False
+        self.stage(TokensCharged(charge=charge, instead_of=instead_of))
+        return True
 
     # --- what engines say -----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from tawtin.core.fold import fold, restore
 from tawtin.core.state import State
 from tawtin.model.artifact import Artifact
 from tawtin.model.events import decode_entry
+from tawtin.model.gateway import Charged
 from tawtin.model.health import Quarantine
 from tawtin.model.idempotency import Remembered
 from tawtin.model.resources import Node
@@ -34,6 +35,7 @@ KINDS: Final[dict[str, type[Record]]] = {
     "node": Node,
     "quarantine": Quarantine,
     "account": Account,
+    "charged": Charged,
     "artifact": Artifact,
     "idempotency": Remembered,
     "workload": Workload,

@@ -8,7 +8,7 @@ import msgspec
 
 from tawtin.gateway.settings import Limits
 from tawtin.model.base import Record
-from tawtin.model.gateway import TokensUsed
+from tawtin.model.gateway import Charge, TokensUsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,19 @@ class AskUsage(Record, frozen=True, kw_only=True, tag="ask-usage"):
     month: str = ""
 
 
+class AskLives(Record, frozen=True, kw_only=True, tag="ask-lives"):
+    """Ask in which lives of the ledger requests were settled, and how many in this one of them."""
+
+    known: str = ""
+
+
+class AskCharge(Record, frozen=True, kw_only=True, tag="ask-charge"):
+    """Ask for what was settled in a life of the ledger after a number."""
+
+    ledger: str
+    after: int
+
+
 class Granted(Record, frozen=True, kw_only=True, tag="granted"):
     """It is held, and durable."""
 
@@ -145,8 +158,31 @@ class Used(Record, frozen=True, kw_only=True, tag="used"):
     rows: tuple[TokensUsed, ...]
 
 
-ToLedger = Hello | Reserve | Settle | Told | AskEndpoints | AskLoads | AskUsage
-FromLedger = Granted | Denied | Settled | Endpoints | Loads | Used
+class Life(Record, frozen=True, kw_only=True):
+    """A life of the ledger, from one start to its end."""
+
+    ledger: str
+    settled: int
+    """The number of its last settlement."""
+
+
+class Lives(Record, frozen=True, kw_only=True, tag="lives"):
+    """Those in which something was settled, the oldest first."""
+
+    lives: tuple[Life, ...] = ()
+    known: int = 0
+    """The number of the last settlement of the one that was asked for; 0 if the ledger never heard of it."""
+
+
+class Charges(Record, frozen=True, kw_only=True, tag="charges"):
+    """What was settled, as far as it goes into one charge; nothing if there is nothing."""
+
+    charge: Charge | None = None
+
+
+Question = AskEndpoints | AskLoads | AskUsage | AskLives | AskCharge
+ToLedger = Hello | Reserve | Settle | Told | Question
+FromLedger = Granted | Denied | Settled | Endpoints | Loads | Used | Lives | Charges
 _encoder: Final = msgspec.msgpack.Encoder()
 to_ledger: Final = msgspec.msgpack.Decoder(ToLedger)
 from_ledger: Final = msgspec.msgpack.Decoder(FromLedger)

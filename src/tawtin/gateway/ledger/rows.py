@@ -1,21 +1,29 @@
-"""The file of the ledger: one row a request, in SQLite. A row is open from its reservation until it is settled."""
+"""The file of the ledger: one row a request, in SQLite. A row is open from its reservation until it is settled.
+
+Settlements are numbered in the order in which they become durable, from 1 in each life of the ledger. A life has a
+name that is drawn at its start: a file that was put back goes on under another one, so that no number ever means two
+settlements.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tawtin.core.charges import gathered
 from tawtin.core.meter import month_of
-from tawtin.gateway.ledger.messages import Reserve, Settle
-from tawtin.model.gateway import TokensUsed
+from tawtin.gateway.ledger.messages import Life, Lives, Reserve, Settle
+from tawtin.model.gateway import Settlement, TokensUsed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tawtin.gateway.ledger.book import Book, Held
+    from tawtin.model.gateway import Charge
 
 FILE: Final = "ledger.db"
 _MINUTE_MS: Final = 60_000
@@ -38,13 +46,36 @@ CREATE TABLE IF NOT EXISTS requests (
     estimated INTEGER NOT NULL DEFAULT 0,
     cause TEXT NOT NULL DEFAULT '',
     provider TEXT NOT NULL DEFAULT '',
-    also TEXT NOT NULL DEFAULT ''
+    also TEXT NOT NULL DEFAULT '',
+    ledger TEXT NOT NULL DEFAULT '',
+    seq INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lives (
+    number INTEGER PRIMARY KEY,
+    ledger TEXT NOT NULL UNIQUE,
+    settled INTEGER NOT NULL,
+    removed INTEGER NOT NULL DEFAULT 0
+);
 CREATE INDEX IF NOT EXISTS requests_open ON requests (worker) WHERE settled_ms IS NULL;
 CREATE INDEX IF NOT EXISTS requests_recent ON requests (reserved_ms);
 CREATE INDEX IF NOT EXISTS requests_month ON requests (month, tenant, model, country);
+CREATE UNIQUE INDEX IF NOT EXISTS requests_settled ON requests (ledger, seq) WHERE seq IS NOT NULL;
 """
-_SINCE: Final = {"provider": "TEXT NOT NULL DEFAULT ''", "also": "TEXT NOT NULL DEFAULT ''"}
+_NUMBER: Final = """
+UPDATE requests SET ledger = ?, seq = numbered.seq
+FROM (SELECT receipt AS id, row_number() OVER (ORDER BY settled_ms, receipt) AS seq
+      FROM requests WHERE settled_ms IS NOT NULL AND seq IS NULL) AS numbered
+WHERE receipt = numbered.id
+"""
+_LIFE: Final = """
+INSERT INTO lives (ledger, settled) VALUES (?, ?) ON CONFLICT (ledger) DO UPDATE SET settled = excluded.settled
+"""
+_SINCE: Final = {
+    "provider": "TEXT NOT NULL DEFAULT ''",
+    "also": "TEXT NOT NULL DEFAULT ''",
+    "ledger": "TEXT NOT NULL DEFAULT ''",
+    "seq": "INTEGER",
+}
 """Columns that files of earlier versions lack."""
 _RESERVE: Final = """
 INSERT INTO requests (receipt, tenant, key, model, month, worker, reserved_ms, reserve)
@@ -52,7 +83,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SETTLE: Final = """
 UPDATE requests SET settled_ms = ?, replica = ?, country = ?, provider = ?, also = ?,
-    tokens_in = ?, tokens_out = ?, micro = ?, estimated = ?, cause = ?, reserve = X''
+    tokens_in = ?, tokens_out = ?, micro = ?, estimated = ?, cause = ?, ledger = ?, seq = ?, reserve = X''
 WHERE receipt = ? AND settled_ms IS NULL
 """
 _SPENT: Final = (
@@ -69,6 +100,12 @@ FROM requests
 WHERE settled_ms IS NOT NULL AND (? = '' OR tenant = ?) AND (? = '' OR month = ?)
 GROUP BY tenant, month, model, country, provider ORDER BY tenant, month, model, country, provider
 """
+_SETTLED: Final = """
+SELECT seq, receipt, tenant, month, model, country, provider, tokens_in, tokens_out, estimated, micro FROM requests
+WHERE ledger = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
+SETTLED_MAX: Final = 10_000
+"""So many settlements go into one charge at most."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -81,11 +118,23 @@ class Rows:
         self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        self.ledger = secrets.token_hex(8)
+        """This life of the ledger."""
+        self._settled = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
         there = {row[1] for row in self._db.execute("PRAGMA table_info(requests)")}
-        for name, kind in _SINCE.items():
+        for name, kind in _SINCE.items() if there else ():
             if name not in there:
                 self._db.execute(f"ALTER TABLE requests ADD COLUMN {name} {kind}")
+        self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN IMMEDIATE")
+        older = secrets.token_hex(8)
+        numbered = self._db.execute(_NUMBER, (older,)).rowcount
+        if numbered:
+            self._db.execute(_LIFE, (older, numbered))
+        self._db.execute("COMMIT")
 
     def restore(self, book: Book, now_ms: int) -> None:
         """Tell a book what was held and used."""
@@ -120,36 +169,46 @@ class Rows:
                     for held, at_ms in reserved
                 ],
             )
-            self._db.executemany(
-                _SETTLE,
-                [
-                    (
-                        at_ms,
-                        said.replica,
-                        said.country,
-                        said.provider,
-                        " ".join(said.also),
-                        said.tokens_in,
-                        said.tokens_out,
-                        said.micro,
-                        said.estimated,
-                        said.cause,
-                        said.receipt,
-                    )
-                    for said, at_ms in settled
-                ],
-            )
+            last = self._settle(settled)
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
+        self._settled = last
+
+    def _settle(self, settled: list[tuple[Settle, int]]) -> int:
+        """Settle what is open; return the number of the last settlement. One that is repeated gets none."""
+        seq = self._settled
+        for said, at_ms in settled:
+            done = self._db.execute(
+                _SETTLE,
+                (
+                    at_ms,
+                    said.replica,
+                    said.country,
+                    said.provider,
+                    " ".join(said.also),
+                    said.tokens_in,
+                    said.tokens_out,
+                    said.micro,
+                    said.estimated,
+                    said.cause,
+                    self.ledger,
+                    seq + 1,
+                    said.receipt,
+                ),
+            )
+            seq += done.rowcount
+        if seq > self._settled:
+            self._db.execute(_LIFE, (self.ledger, seq))
+        return seq
 
     def used(self, tenant: str, month: str) -> tuple[TokensUsed, ...]:
         """What was settled, by tenant, month, model, country and provider.
 
         By a connection of its own, as it may take long.
         """
-        with contextlib.closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as db:
+        with self._reading() as db:
             rows = db.execute(_USED, (tenant, tenant, month, month)).fetchall()
         return tuple(
             TokensUsed(
@@ -167,6 +226,44 @@ class Rows:
             for row in rows
         )
 
+    def lives(self, known: str) -> Lives:
+        """All lives in which something was settled, and how much that was in one of them."""
+        with self._reading() as db:
+            rows = db.execute("SELECT ledger, settled FROM lives ORDER BY number")
+            lives = tuple(Life(ledger=ledger, settled=settled) for ledger, settled in rows)
+            found = db.execute("SELECT settled FROM lives WHERE ledger = ?", (known,)).fetchone()
+        return Lives(lives=lives, known=found[0] if found is not None else 0)
+
+    def charge(self, ledger: str, after: int) -> Charge | None:
+        """What was settled in a life after a number, as far as it goes into one charge."""
+        with self._reading() as db:
+            found = db.execute("SELECT removed FROM lives WHERE ledger = ?", (ledger,)).fetchone()
+            rows = db.execute(_SETTLED, (ledger, after, SETTLED_MAX))
+            settlements = (_settlement(ledger, row) for row in rows)
+            return gathered(ledger, after, settlements, found[0] if found is not None else 0)
+
+    def _reading(self) -> contextlib.closing[sqlite3.Connection]:
+        """A connection of its own, as it may take long and is not for the writing thread."""
+        return contextlib.closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True))
+
     def close(self) -> None:
         """Let go of it."""
         self._db.close()
+
+
+def _settlement(ledger: str, row: tuple[Any, ...]) -> Settlement:
+    seq, receipt, tenant, month, model, country, provider, tokens_in, tokens_out, estimated, micro = row
+    return Settlement(
+        ledger=ledger,
+        seq=seq,
+        receipt=receipt,
+        tenant=tenant,
+        month=month,
+        model=model,
+        country=country,
+        provider=provider,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        estimated=bool(estimated),
+        cost_micro=micro,
+    )

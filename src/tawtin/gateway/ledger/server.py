@@ -19,9 +19,12 @@ from tawtin.gateway.ledger import messages
 from tawtin.gateway.ledger.book import Book
 from tawtin.gateway.ledger.messages import (
     SOCKET,
+    AskCharge,
     AskEndpoints,
+    AskLives,
     AskLoads,
     AskUsage,
+    Charges,
     Endpoints,
     Frames,
     Granted,
@@ -37,6 +40,7 @@ from tawtin.gateway.ledger.messages import (
 from tawtin.gateway.ledger.rows import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tawtin.gateway.ledger.book import Held
@@ -131,10 +135,18 @@ class Ledger:
                 voice.say(Endpoints(workers=tuple(each.told.replicas for each in self.voices if each.worker)))
             case AskLoads():
                 voice.say(Loads(workers={each.worker: each.told for each in self.voices if each.worker}))
+            case AskUsage() | AskLives() | AskCharge():
+                voice.later(lambda: self._look_up(said))
+
+    def _look_up(self, asked: AskUsage | AskLives | AskCharge) -> messages.FromLedger:
+        """What is in the file."""
+        match asked:
             case AskUsage():
-                loop = asyncio.get_running_loop()
-                task = loop.run_in_executor(None, self.rows.used, said.tenant, said.month)
-                task.add_done_callback(lambda done: voice.say(Used(rows=done.result())))
+                return Used(rows=self.rows.used(asked.tenant, asked.month))
+            case AskLives():
+                return self.rows.lives(asked.known)
+            case AskCharge():
+                return Charges(charge=self.rows.charge(asked.ledger, asked.after))
 
     def gone(self, voice: Voice) -> None:
         """A worker's socket closed: it is dead, and what it held is settled for it."""
@@ -225,6 +237,18 @@ class Voice(asyncio.Protocol):
         """Send messages, unless it is gone."""
         if self._transport is not None:
             self._transport.write(b"".join(map(frame, said)))
+
+    def later(self, answer: Callable[[], messages.FromLedger]) -> None:
+        """Say what takes a while to find, in a thread; hang up if it is not found."""
+
+        def found(done: asyncio.Future[messages.FromLedger]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                log.error("a question to the ledger has no answer", exc_info=done.exception())
+                self.close()
+            else:
+                self.say(done.result())
+
+        asyncio.get_running_loop().run_in_executor(None, answer).add_done_callback(found)
 
     def close(self) -> None:
         """Hang up."""

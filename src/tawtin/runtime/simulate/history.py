@@ -39,6 +39,8 @@ class History(Record, frozen=True, kw_only=True):
     workloads: int
     runs: int
     passes: int
+    requests: int
+    """For models, that were charged."""
     gpus_sick: int
     """Quarantines, and changes of them."""
     ends_for_gpus: int
@@ -98,6 +100,7 @@ def _simulate(driver: Driver, steps: int) -> History:
         workloads=len(world.book.works),
         runs=len(world.book.attempts),
         passes=world.passes + driver.world.alive().passes,
+        requests=sum(map(len, world.ledger.lives.values())),
         gpus_sick=sum(each.version for each in world.book.quarantines.values()),
         ends_for_gpus=sum(
             each.end is not None and each.end.cause is Cause.GPU_FAILED
@@ -144,6 +147,7 @@ class Driver:
             if draw.randrange(4) == 0:
                 self._client()
         world.send_due()
+        world.ledger.step(world.plane.factory if world.plane is not None else None)
         if world.plane is None:
             if world.clock.true_ms >= world.back_ms:
                 self._guard(world.start_plane)
@@ -323,6 +327,7 @@ class Driver:
             quota = msgspec.structs.replace(keeps, budget_minor_per_month=None)
             put = msgspec.structs.replace(tenant, quota=quota, residency=Residency())
             world.send(world.generator.put_tenant(name, put))
+        world.ledger.charge_all(world.alive().factory)
         self._settle()
         world.look()
 

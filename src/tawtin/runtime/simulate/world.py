@@ -16,6 +16,7 @@ from tawtin.model.workload import WorkloadType
 from tawtin.ports import JournalError, Query
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.rows import decode, load
+from tawtin.runtime.simulate.asking import SimLedger
 from tawtin.runtime.simulate.book import Book
 from tawtin.runtime.simulate.clients import HERE, Generator
 from tawtin.runtime.simulate.engine import SimEngine
@@ -73,6 +74,7 @@ class World:
         self.book = Book()
         self.journal = MemoryJournal(before=self._before, after=self._after)
         self.generator = Generator(self.random, random.Random(seed + 2))  # noqa: S311 - the same
+        self.ledger = SimLedger(seed, self.clock, list(self.generator.tenants))
         self.checks: list[Check] = [check(self) for check in CHECKS]
         self.restored: State
         """The state that the rows give, of the moment of looking."""

@@ -8,7 +8,17 @@ if TYPE_CHECKING:
     from tawtin.core.decide import Decision
     from tawtin.core.state import State
 
-TABLES: Final = ("tenants", "keys", "nodes", "accounts", "artifacts", "workloads", "runs", "run_of")
+TABLES: Final = (
+    "tenants",
+    "keys",
+    "nodes",
+    "accounts",
+    "charged",
+    "artifacts",
+    "workloads",
+    "runs",
+    "run_of",
+)
 """What a state holds, by name; everything else in it is derived from these."""
 
 

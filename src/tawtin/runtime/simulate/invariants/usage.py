@@ -1,4 +1,7 @@
-"""Invariant 4's local part: every millisecond that an ended run used is charged once, to its tenant, at its price."""
+"""Invariant 4's local part: all that is used is charged once, to its tenant, at its price.
+
+That is every millisecond that an ended run used, and every request for a model that the gateway's ledger settled.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tawtin.core.charges import charged_up_to
 from tawtin.model.events import RunEnded, RunMetered
 from tawtin.model.ids import workload_of
 from tawtin.model.workload import Outcome
@@ -89,7 +93,13 @@ class UsageCheck(Check):
 
     def end(self) -> None:
         """The same once more, and what every workload is said to have spent."""
-        self._compare(self.world.state())
+        state = self.world.state()
+        self._compare(state)
+        for life, settlements in self.world.ledger.lives.items():
+            if charged_up_to(state, life) != len(settlements):
+                self.fail(
+                    f"of {len(settlements)} requests of {life}, {charged_up_to(state, life)} are charged"
+                )
         spent: Counter[str] = Counter()
         for attempt in self.book.attempts.values():
             if attempt.end is not None:
@@ -100,6 +110,7 @@ class UsageCheck(Check):
                 self.fail(f"{name} is said to have spent {got} and its runs cost {spent[name]}")
 
     def _compare(self, state: State) -> None:
+        asked = self._asked(state)
         got: dict[str, Counter[str]] = {}
         for account in state.accounts.values():
             sums = got.setdefault(account.tenant, Counter())
@@ -107,7 +118,33 @@ class UsageCheck(Check):
                 sums[name] += getattr(account, name)
             for model, gpu_ms in account.gpu_ms.items():
                 sums[f"gpu_ms {model}"] += gpu_ms
+            for model, each in account.models.items():
+                place = (account.tenant, account.month, model)
+                asked[*place, "requests"] -= each.requests
+                asked[*place, "tokens"] -= each.tokens_in + each.tokens_out
+                asked[*place, "estimated"] -= each.estimated
+                asked[*place, "micro"] -= each.cost_micro
+            asked[account.tenant, account.month, "", "micro"] -= account.tokens_micro
+            for country, spent in account.places.items():
+                asked[account.tenant, account.month, country, "at"] -= spent.requests
+        if any(asked.values()):
+            self.fail(f"accounts differ from the ledger by {[each for each in asked.items() if each[1]]}")
         for tenant in sorted(self._used.keys() | got.keys()):
             wanted, gotten = +self._used.get(tenant, Counter()), +got.get(tenant, Counter())
             if wanted != gotten:
                 self.fail(f"accounts of {tenant} say {dict(gotten)} and its runs used {dict(wanted)}")
+
+    def _asked(self, state: State) -> Counter[tuple[str, str, str, str]]:
+        """What the ledger settled, as far as it is charged."""
+        sums: Counter[tuple[str, str, str, str]] = Counter()
+        for life, settlements in self.world.ledger.lives.items():
+            for each in settlements[: charged_up_to(state, life)]:
+                place = (each.tenant, each.month, each.model)
+                sums[*place, "requests"] += 1
+                sums[*place, "tokens"] += each.tokens_in + each.tokens_out
+                sums[*place, "estimated"] += int(each.estimated)
+                sums[*place, "micro"] += each.cost_micro
+                sums[each.tenant, each.month, "", "micro"] += each.cost_micro
+                if each.country:
+                    sums[each.tenant, each.month, each.country, "at"] += 1
+        return sums
