@@ -21,6 +21,7 @@ from tawtin.core.localisation import (
     ring_of,
     told,
 )
+from tawtin.model.base import canonical
 from tawtin.model.codes import COUNTRIES
 from tawtin.model.events import RunPlaced
 from tawtin.model.localisation import AMOUNT_MAX, Heard, MonthTold, Rings, Told
@@ -239,3 +240,27 @@ def test_many_peers_that_say_the_most_that_can_be_said_do_not_break_the_view():
     assert whole.home == 1000 * AMOUNT_MAX
     assert whole.home_bp + whole.continent_bp + whole.outside_bp == WHOLE
     assert msgspec.json.decode(msgspec.json.encode(found[-1]))["gpu_ms"]["home"] == whole.home
+
+
+def test_tokens_have_a_rate_of_their_own_by_where_requests_were_answered():
+    places = {
+        "MA": Spent(gpu_ms=HOUR_MS, runs=1, requests=1, tokens=900),
+        "KE": Spent(requests=2, tokens=75),
+        "FR": Spent(requests=1, tokens=25),
+    }
+    (lab, _) = rates([Account(tenant="lab", month="2026-11", places=places)], {}, "MA")
+    assert (lab.tokens.home_bp, lab.tokens.continent_bp, lab.tokens.outside_bp) == (9_000, 750, 250)
+    assert (lab.requests.home, lab.requests.continent, lab.requests.outside) == (1, 2, 1)
+    assert (lab.gpu_ms.home_bp, lab.runs.home_bp) == (WHOLE, WHOLE), "runs are what they would be without"
+
+
+def test_tokens_are_told_to_peers_and_left_out_where_there_were_none():
+    asked = Account(tenant="lab", month="2026-11", places={"FR": Spent(requests=1, tokens=5)})
+    (month,) = told(rates_of_factory([asked], {}, "MA", "Casablanca"), NOW_MS).months
+    assert month.tokens == Rings(outside=5)
+    heard = {"Lagos": Heard(told=Told(months=(month,)), heard_ms=1)}
+    (theirs, whole) = rates_of_network((), heard, {"Lagos": "NG"})
+    assert theirs.tokens.outside == whole.tokens.outside == 5
+    (silent,) = told(rates_of_factory([account(MA=1)], {}, "MA", "Casablanca"), NOW_MS).months
+    assert b"tokens" not in canonical(silent)
+    assert b"requests" not in canonical(silent)

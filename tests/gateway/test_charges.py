@@ -117,6 +117,9 @@ def test_a_factory_that_is_killed_under_load_has_in_its_accounts_what_its_ledger
             want = of_rows(rows_of(folder))
             assert want
             Running.until(lambda: of_accounts(accounts_of(home)) == want, "the accounts")
+            requests = sum(want[place] for place in want if place[-1] == "requests")
+            assert f" {requests} " in home.tawtin("usage").out
+            assert "tokens" in home.tawtin("localisation").out
         finally:
             home.end()
 

@@ -1,4 +1,4 @@
-"""`tawtin usage` and `tawtin localisation`: what ended runs used and cost, and how much of it at home."""
+"""`tawtin usage` and `tawtin localisation`: what runs and requests for models used and cost, how much of it at home."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tawtin.cli import exits, output, parser, session
 if TYPE_CHECKING:
     from tawtin.model.tenant import Account
     from tawtin.model.views import Localised, Rates, Share, Teller
+
+_NOTHING = "nothing was used; a run counts when it has ended, a request for a model some seconds after"
 
 
 def _configure(verb: argparse.ArgumentParser) -> None:
@@ -65,9 +67,21 @@ def run(arguments: argparse.Namespace) -> int:
         output.emit({"items": accounts, "currency": currency})
         return exits.OK
     if not accounts:
-        print("nothing was used; a run counts when it has ended")
+        print(_NOTHING)
         return exits.OK
-    header = ["TENANT", "MONTH", "RUNS", "WALL", "CPU", "GPU", "ENERGY", "PRICE"]
+    header = [
+        "TENANT",
+        "MONTH",
+        "RUNS",
+        "WALL",
+        "CPU",
+        "GPU",
+        "ENERGY",
+        "REQUESTS",
+        "TOKENS",
+        "OF MODELS",
+        "PRICE",
+    ]
     print(output.columns(header, [_row(account, currency) for account in accounts]))
     return exits.OK
 
@@ -84,8 +98,24 @@ def _row(account: Account, currency: str) -> list[str]:
         output.span(account.cpu_ms),
         gpus or "-",
         f"{account.energy_mj / 3.6e9:.3g} kWh" if account.energy_mj else "-",
-        output.amount(account.cost_minor, currency),
+        *_asked(account, currency),
+        output.amount(account.cost_minor + rounded(account.tokens_micro), currency),
     ]
+
+
+def _asked(account: Account, currency: str) -> tuple[str, str, str]:
+    """How many requests for models there were, their tokens, and what these cost."""
+    asked = account.models.values()
+    if not asked:
+        return "-", "-", "-"
+    tokens = sum(each.tokens_in + each.tokens_out for each in asked)
+    price = output.amount(rounded(account.tokens_micro), currency)
+    return str(sum(each.requests for each in asked)), str(tokens), price
+
+
+def rounded(micro: int) -> int:
+    """Millionths of a minor unit as minor units, half upwards: to be shown, not to be added up."""
+    return (micro + 500_000) // 1_000_000
 
 
 def run_localisation(arguments: argparse.Namespace) -> int:
@@ -106,7 +136,7 @@ def run_localisation(arguments: argparse.Namespace) -> int:
     header = [arguments.by.upper(), "MONTH", "OF", "USED", "AT HOME", "ON THE CONTINENT", "OUTSIDE"]
     if arguments.by == "network":
         header = ["FACTORY", *header[1:], "SAID BY"]
-    print(output.columns(header, rows) if rows else "nothing was used; a run counts when it has ended")
+    print(output.columns(header, rows) if rows else _NOTHING)
     for line in _words_of(found.peers):
         print(line)
     return exits.OK
@@ -120,6 +150,8 @@ def _shares(each: Localised, found: Rates) -> list[list[str]]:
         ("CPU time", each.cpu_ms, output.span(_total(each.cpu_ms))),
         ("bytes", each.bytes, output.size(_total(each.bytes))),
         ("runs", each.runs, str(_total(each.runs))),
+        ("tokens", each.tokens, str(_total(each.tokens))),
+        ("requests", each.requests, str(_total(each.requests))),
     )
     whose = each.country if found.by.value == "country" else each.tenant or each.factory or "(all)"
     for what, share, used in amounts:

@@ -265,7 +265,7 @@ def bring_back(
 
 
 def usage(*, tenant: str | None = None, month: str | None = None) -> Call[tuple[Account, ...]]:
-    """What ended runs used, by tenant and month."""
+    """What ended runs and charged requests for models used, by tenant and month."""
     return Call(
         "GET", "/usage", _items(lambda: _of("tenant").Account), query={"tenant": tenant, "month": month}
     )
@@ -365,7 +365,7 @@ def localisation(
     since: str | None = None,
     until: str | None = None,
 ) -> Call[Rates]:
-    """Which share of what ended runs used was used at home, on the continent, outside.
+    """Which share of what runs and requests for models used was used at home, on the continent, outside.
 
     `by` is tenant, factory, country or network; `month`, or `since` and `until`, are months such as 2026-11.
     """

@@ -28,10 +28,10 @@ AFRICA: Final = frozenset(
 WHOLE: Final = 10_000
 """Basis points of all."""
 _DAY_MS: Final = 86_400_000
-_NOTHING: Final = (0, 0, 0, 0)
+_NOTHING: Final = (0,) * 6
 
 Sums = dict["Ring", list[int]]
-"""GPU time, processor time, bytes and runs, by ring."""
+"""GPU time, processor time, bytes, runs, tokens and requests, by ring."""
 
 
 class Ring(StrEnum):
@@ -105,6 +105,8 @@ def told(own: Iterable[Localised], now_ms: int) -> Told:
                 cpu_ms=_rings(each.cpu_ms),
                 bytes=_rings(each.bytes),
                 runs=_rings(each.runs),
+                tokens=_rings(each.tokens),
+                requests=_rings(each.requests),
             )
             for each in own
             if each.month in lately
@@ -150,6 +152,8 @@ def rates_of_network(
                     cpu_ms=_shared(said.cpu_ms),
                     bytes=_shared(said.bytes),
                     runs=_shared(said.runs),
+                    tokens=_shared(said.tokens),
+                    requests=_shared(said.requests),
                 )
             )
     return tuple(row for month, rows in sorted(months.items()) for row in (*rows, _together(month, rows)))
@@ -172,6 +176,8 @@ def _together(month: str, rows: list[Localised]) -> Localised:
         cpu_ms=_added(row.cpu_ms for row in rows),
         bytes=_added(row.bytes for row in rows),
         runs=_added(row.runs for row in rows),
+        tokens=_added(row.tokens for row in rows),
+        requests=_added(row.requests for row in rows),
     )
 
 
@@ -210,13 +216,14 @@ def _sums(
 
 
 def _add(sums: list[int], spent: Spent) -> None:
-    for at, amount in enumerate((spent.gpu_ms, spent.cpu_ms, spent.bytes, spent.runs)):
+    amounts = (spent.gpu_ms, spent.cpu_ms, spent.bytes, spent.runs, spent.tokens, spent.requests)
+    for at, amount in enumerate(amounts):
         sums[at] += amount
 
 
 def _localised(sums: Sums, *, month: str, country: str, tenant: str = "", factory: str = "") -> Localised:
     rows = [sums.get(ring, _NOTHING) for ring in Ring]
-    gpu, cpu, moved, runs = (_share(*(row[at] for row in rows)) for at in range(4))
+    gpu, cpu, moved, runs, tokens, requests = (_share(*(row[at] for row in rows)) for at in range(6))
     return Localised(
         tenant=tenant,
         factory=factory,
@@ -226,6 +233,8 @@ def _localised(sums: Sums, *, month: str, country: str, tenant: str = "", factor
         cpu_ms=cpu,
         bytes=moved,
         runs=runs,
+        tokens=tokens,
+        requests=requests,
     )
 
 

@@ -52,6 +52,10 @@ class MonthTold(Record, frozen=True, kw_only=True):
     bytes: Rings = Rings()
     """In and out of runs."""
     runs: Rings = Rings()
+    tokens: Rings = Rings()
+    """Of requests for models and their answers, by where they were answered."""
+    requests: Rings = Rings()
+    """For models."""
 
 
 class Told(Record, frozen=True, kw_only=True):

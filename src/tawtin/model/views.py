@@ -303,6 +303,10 @@ class Localised(Record, frozen=True, kw_only=True):
     bytes: Share
     """In and out of runs."""
     runs: Share
+    tokens: Share = Share()
+    """Of requests for models and their answers, by where they were answered."""
+    requests: Share = Share()
+    """For models."""
 
 
 class Teller(Record, frozen=True, kw_only=True):

@@ -378,7 +378,7 @@ class Service(Shelves):
     async def usage(
         self, actor: Actor, *, tenant: str | None = None, month: str | None = None
     ) -> tuple[Account, ...]:
-        """What ended runs used, by tenant and calendar month."""
+        """What ended runs and charged requests for models used, by tenant and calendar month."""
         _check_month(month)
         about = "" if actor.admin and tenant is None else actor.about(tenant)
         await self.settle()

@@ -165,7 +165,7 @@ class FactoryCollector(Collector):
     def _localisation(self) -> Iterable[Metric]:
         shares = GaugeMetricFamily(
             "tawtin_localisation_ratio",
-            "Share of what runs ended this month used, by how far from home, 0 to 1; absent while nothing was used.",
+            "Share of what was used this month, by how far from home, 0 to 1; absent while nothing was used.",
             labels=["of", "ring"],
         )
         month = month_of(self._service.factory.now_ms())
@@ -175,6 +175,8 @@ class FactoryCollector(Collector):
                 ("cpu_time", each.cpu_ms),
                 ("bytes", each.bytes),
                 ("runs", each.runs),
+                ("tokens", each.tokens),
+                ("requests", each.requests),
             )
             for what, share in amounts:
                 points = (share.home_bp, share.continent_bp, share.outside_bp)

@@ -84,7 +84,7 @@ async def bring_back(exchange: Exchange) -> Answer:
 
 
 async def usage(exchange: Exchange) -> Answer:
-    """Show what ended runs used and cost, by tenant and calendar month (UTC)."""
+    """Show what ended runs and charged requests for models used and cost, by tenant and calendar month (UTC)."""
     query: UsageFilter = exchange.query
     accounts = await exchange.service.usage(exchange.actor, tenant=query.tenant, month=query.month)
     return answer(Items(items=accounts))
@@ -103,7 +103,7 @@ async def tokens(exchange: Exchange) -> Answer:
 
 
 async def localisation(exchange: Exchange) -> Answer:
-    """Show which share of what ended runs used was used at home, on the continent, outside."""
+    """Show which share of what runs and requests for models used was used at home, on the continent, outside."""
     query: LocalisationFilter = exchange.query
     found = await exchange.service.localisation(
         exchange.actor,
