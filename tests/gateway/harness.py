@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from tawtin.core.fold import fold
+from tawtin.core.keep import keep
 from tawtin.core.residency import Judge
 from tawtin.core.state import State
 from tawtin.gateway.settings import GatewaySettings, Limits, ModelSettings, ReplicaSettings, TenantSettings
@@ -54,7 +55,8 @@ class Running:
 
     def key(self, tenant: str = "lab", scope: Scope = Scope.SUBMIT, **more: Any) -> str:  # noqa: ANN401 - fields
         """A new key, known to workers when this returns; its tenant is made if there is none."""
-        self.state.tenants.setdefault(tenant, Tenant(id=tenant, **more))
+        if tenant not in self.state.tenants:
+            keep(self.state, Tenant(id=tenant, **more))
         kept, shown = new_key(
             tenant=tenant,
             name="",
@@ -63,7 +65,7 @@ class Running:
             expires_ms=None,
             entropy=SystemEntropy(),
         )
-        self.state.keys[kept.id] = kept
+        keep(self.state, kept)
         if scope is not Scope.READ:
             self.until(
                 lambda: request(self.url, "GET", "/v1/models", key=shown.secret).status == 200, "the key"
@@ -73,7 +75,7 @@ class Running:
     def put(self, tenant: Tenant) -> None:
         """Change a tenant."""
         old = self.state.tenants.get(tenant.id)
-        self.state.tenants[tenant.id] = replace(tenant, version=old.version + 1 if old else 1)
+        keep(self.state, replace(tenant, version=old.version + 1 if old else 1))
 
     def ask(self, key: str, model: str, path: str = "/v1/chat/completions", **more: Any) -> Got:  # noqa: ANN401
         headers = more.pop("headers", None)

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +16,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from tawtin.core.keep import keep
+from tawtin.core.meter import month_of
 from tawtin.core.state import State
 from tawtin.gateway.ledger.book import Book
 from tawtin.gateway.ledger.messages import Settle
 from tawtin.gateway.ledger.rows import Rows
 from tawtin.gateway.settings import ReplicaSettings
-from tawtin.model.tenant import Account
+from tawtin.gateway.snapshot import SnapshotReader
+from tawtin.model.tenant import Account, Quota, Tenant
 from tests.cli.conftest import Home, made
 from tests.gateway.harness import SITE, Running, running, served
 from tests.gateway.stub import Stub
@@ -219,3 +224,33 @@ def test_a_settlement_that_is_repeated_gets_no_number(tmp_path: Path) -> None:
     assert charge is not None
     assert (charge.up_to, charge.lines[0].requests) == (1, 1)
     rows.close()
+
+
+def test_a_snapshot_is_made_anew_for_what_it_shows_and_not_for_what_was_charged(tmp_path: Path) -> None:
+    with Stub("plain") as stub:
+        rich, poor = Tenant(id="rich"), Tenant(id="poor", quota=Quota(budget_minor_per_month=5_000))
+        models = {"plain": served(ReplicaSettings(url=stub.url))}
+        with running(tmp_path, models, tenants=(rich, poor), charge_ms=50) as gateway:
+            key = gateway.key("poor")
+            month = month_of(time.time_ns() // 1_000_000)
+            reader = SnapshotReader(gateway.gateway.folder, 60_000)
+            reader.look()
+            before = reader.path.stat().st_ino
+            assert gateway.ask(key, "plain").status == 200
+            gateway.until(lambda: ("poor", month) in gateway.state.accounts, "the charge")
+            account = gateway.state.accounts["poor", month]
+            fresh_ns = reader.fresh.stat().st_mtime_ns
+            gateway.until(lambda: reader.fresh.stat().st_mtime_ns > fresh_ns + 10**8, "two looks")
+            assert reader.path.stat().st_ino == before, "the ledger knows what requests cost"
+
+            async def spend(tenant: str) -> None:
+                keep(gateway.state, replace(account, tenant=tenant, cost_minor=20))
+
+            gateway.do(spend("rich"))
+            fresh_ns = reader.fresh.stat().st_mtime_ns
+            gateway.until(lambda: reader.fresh.stat().st_mtime_ns > fresh_ns + 10**8, "two looks")
+            assert reader.path.stat().st_ino == before, "nobody holds a tenant without a budget to it"
+            gateway.do(spend("poor"))
+            gateway.until(lambda: reader.look() and reader.path.stat().st_ino != before, "the snapshot")
+            assert reader.held is not None
+            assert reader.held.tenants["poor"].limits.minor_per_month == 4_980

@@ -92,4 +92,5 @@ def _keep_site(state: State, record: Record) -> tuple[str, str]:
             kind, name = "meta", ID
         case _:
             fail(f"a {type(record).__name__} is no record of the state")
+    state.kept[kind] += 1
     return kind, name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -48,9 +49,8 @@ class State:
         """An empty factory. `site` gives prices, pauses and guesses, `judge` the residency rules; both stay the same
         until a restart. Without rules there is public data alone.
         """  # noqa: D205 - one sentence after the other
-        self.site, self.judge = site, judge or Judge()
+        self.site, self.judge, self.seq, self.time_ms = site, judge or Judge(), 0, 0
         self._placeable = residency.is_country(site.country)
-        self.seq = self.time_ms = 0
         self.tenants: dict[str, Tenant] = {}
         self.keys: dict[str, ApiKey] = {}
         self.nodes: dict[str, Node] = {}
@@ -75,6 +75,9 @@ class State:
         """The last time that the store was put back from a backup."""
         self.changed: dict[tuple[str, str], Record | None] = {}
         """By kind and id; None for what no longer exists."""
+        self.kept: Counter[str] = (
+            Counter()
+        )  # by kind: how often a record was kept, to see whether any changed
         # indices
         self.node_names: list[str] = []
         """Sorted."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from tawtin.core.meter import month_of
 from tawtin.gateway.__main__ import SETTINGS
 from tawtin.gateway.charging import Charging
 from tawtin.gateway.ledger import messages
@@ -90,6 +91,10 @@ class Gateway:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = False
         self._told: tuple[object, ...] = ()
+        """What the last snapshot was made of."""
+        self._seen: State | None = None
+        self._counted: tuple[object, ...] = ()
+        self._costs: tuple[int, ...] = ()
         self._sums = Sums()
 
     async def start(self) -> None:
@@ -175,22 +180,27 @@ class Gateway:
         """Write a snapshot if another one is due, and say that it is fresh; return when the next one is due."""
         state, now_ms = self.state(), time.time_ns() // 1_000_000
         models, passes = self.models(), self.passes()
-        told = (
-            models,
-            passes,
-            len(state.tenants),
-            sum(each.version for each in state.tenants.values()),
-            len(state.keys),
-            sum(each.version for each in state.keys.values()),
-            sum(each.version for each in state.accounts.values()),
-        )
-        if now_ms >= until_ms or told != self._told:
+        budgets = self._budgets(state, month_of(now_ms))
+        told = (models, passes, state.kept["tenant"], state.kept["key"], budgets)
+        if now_ms >= until_ms or told != self._told or state is not self._seen:
             made: Snapshot = make_snapshot(state, self.judge, models, self.settings, now_ms, passes)
             write_snapshot(self.folder, made)
-            self._told = told
+            self._told, self._seen = told, state
             until_ms = min(made.until_ms, now_ms + self.settings.judge_again_ms)
         say_fresh(self.folder)
         return until_ms
+
+    def _budgets(self, state: State, month: str) -> tuple[int, ...]:
+        """What runs cost this month, of each tenant with a budget; counted anew when an account has changed."""
+        now = (state.kept["tenant"], state.kept["account"], month)
+        if now != self._counted or state is not self._seen:
+            budgeted = (
+                id for id, each in state.tenants.items() if each.quota.budget_minor_per_month is not None
+            )
+            found = (state.accounts.get((id, month)) for id in budgeted)
+            self._costs = tuple(each.cost_minor if each is not None else 0 for each in found)
+            self._counted = now
+        return self._costs
 
     # --- what they tell -------------------------------------------------------------------------------------------
 
