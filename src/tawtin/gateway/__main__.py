@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -30,12 +31,20 @@ def _end_with(parent: int) -> None:
         raise SystemExit(0)
 
 
+def _open_files() -> None:
+    """Allow as many connections as the system does: a request takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(role: str, folder: Path, parent: int) -> None:
     """Run it until SIGTERM."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s %(levelname)s gateway-{role}: %(message)s"
     )
     _end_with(parent)
+    _open_files()
     settings = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=GatewaySettings)
 
     async def run() -> None:

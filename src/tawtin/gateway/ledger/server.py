@@ -1,6 +1,7 @@
 """The process of the ledger: hears workers, lets the book decide, and answers what is durable.
 
-Decisions are made at once and in order; a thread writes what they came to, all that waits in one transaction. If that
+Decisions are made at once and in order; a thread writes what they came to, all that waits in one transaction. A
+settlement, for which nobody waits, is written with the next reservation, or a moment later. If a transaction
 fails the process ends: what it holds is in the file, it is started again, and workers say again what was not confirmed.
 """
 
@@ -73,6 +74,7 @@ class Ledger:
         self._answers: dict[Voice, list[Granted]] = {}
         self._confirm: dict[Voice, list[str]] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Listen until `stop` is set and no worker is left. Raises what made the file fail."""
@@ -91,13 +93,17 @@ class Ledger:
             await asyncio.wait([stopping, self.failed], return_when=asyncio.FIRST_COMPLETED)
             while any(voice.worker for voice in self.voices) and not self.failed.done():
                 await asyncio.wait([self.failed], timeout=0.05)
+            self._write_now()
             while self._writing is not None and not self.failed.done():
                 await asyncio.wait([self._writing, self.failed], return_when=asyncio.FIRST_COMPLETED)
+                self._write_now()
             if self.failed.done():
                 self.failed.result()
         finally:
             orphans.cancel()
             stopping.cancel()
+            if self._later is not None:
+                self._later.cancel()
             server.close()
             for voice in list(self.voices):
                 voice.close()
@@ -175,28 +181,41 @@ class Ledger:
     # --- what is written ----------------------------------------------------------------------------------------
 
     def _write(self) -> None:
+        """Write what waits: at once where an answer waits for it, else with what comes soon."""
+        if self._writing is not None or self.failed.done():
+            return
+        if self._reserved or self._answers:
+            self._write_now()
+        elif (self._settled or self._confirm) and self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(self.settings.settle_ms / 1000, self._write_now)
+
+    def _write_now(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._writing is None and (self._reserved or self._settled or self._confirm or self._answers):
             self._writing = asyncio.get_running_loop().create_task(self._write_all())
 
     async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()
+        reserved, self._reserved = self._reserved, []
+        settled, self._settled = self._settled, []
+        answers, self._answers = self._answers, {}
+        confirm, self._confirm = self._confirm, {}
         try:
-            while self._reserved or self._settled or self._confirm or self._answers:
-                reserved, self._reserved = self._reserved, []
-                settled, self._settled = self._settled, []
-                answers, self._answers = self._answers, {}
-                confirm, self._confirm = self._confirm, {}
-                if reserved or settled:
-                    await loop.run_in_executor(self._thread, self.rows.write, reserved, settled)
-                for voice, granted in answers.items():
-                    voice.say(*granted)
-                for voice, receipts in confirm.items():
-                    voice.say(Settled(receipts=tuple(receipts)))
+            if reserved or settled:
+                await loop.run_in_executor(self._thread, self.rows.write, reserved, settled)
+            for voice, granted in answers.items():
+                voice.say(*granted)
+            for voice, receipts in confirm.items():
+                voice.say(Settled(receipts=tuple(receipts)))
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody knows what of it is stored
             if not self.failed.done():
                 self.failed.set_exception(error)
         finally:
             self._writing = None
+        self._write()
 
 
 class Voice(asyncio.Protocol):
