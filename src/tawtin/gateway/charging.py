@@ -65,7 +65,8 @@ class Charging:
     async def once(self) -> None:
         """Charge all that is settled now. Raises OSError, and what `charge` raises."""
         latest = charged_last(self.state())
-        said = await self.ask(AskLives(known=latest.ledger if latest is not None else ""))
+        charged = {each.ledger: each.seq for each in self.state().charged.values()}
+        said = await self.ask(AskLives(known=latest.ledger if latest is not None else "", charged=charged))
         if not isinstance(said, Lives):
             return
         lost = latest.ledger if latest is not None and said.known < latest.seq else ""

@@ -92,6 +92,9 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     """How long requests may go on once the factory is told to stop."""
     ledger_seconds_max: _Seconds = 10
     """How long the ledger may take to answer a worker, which then hangs up and comes back."""
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 90
+    """How long the ledger keeps a row for each request. Then, once its month is over and it is in the accounts, it is
+    part of a sum."""
     settle_ms: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 10
     """How long what a request came to may wait to be written with the next reservation. Nobody waits for it."""
     ask_seconds_max: _Seconds = 5

@@ -112,6 +112,8 @@ class AskLives(Record, frozen=True, kw_only=True, tag="ask-lives"):
     """Ask in which lives of the ledger requests were settled, and how many in this one of them."""
 
     known: str = ""
+    charged: dict[str, int] = {}
+    """Life -> the number of its last settlement that is in the accounts: what is old and charged may be folded."""
 
 
 class AskCharge(Record, frozen=True, kw_only=True, tag="ask-charge"):

@@ -56,6 +56,19 @@ CREATE TABLE IF NOT EXISTS lives (
     settled INTEGER NOT NULL,
     removed INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE IF NOT EXISTS months (
+    tenant TEXT NOT NULL,
+    month TEXT NOT NULL,
+    model TEXT NOT NULL,
+    country TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    tokens_in INTEGER NOT NULL,
+    tokens_out INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    micro INTEGER NOT NULL,
+    PRIMARY KEY (tenant, month, model, country, provider)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_open ON requests (worker) WHERE settled_ms IS NULL;
 CREATE INDEX IF NOT EXISTS requests_recent ON requests (reserved_ms);
 CREATE INDEX IF NOT EXISTS requests_month ON requests (month, tenant, model, country);
@@ -95,11 +108,29 @@ WHERE reserved_ms > ? AND settled_ms IS NOT NULL ORDER BY reserved_ms
 """
 _USED: Final = """
 SELECT tenant, month, model, country, provider,
-    count(*), sum(tokens_in), sum(tokens_out), sum(estimated), sum(micro)
-FROM requests
-WHERE settled_ms IS NOT NULL AND (? = '' OR tenant = ?) AND (? = '' OR month = ?)
+    sum(requests), sum(tokens_in), sum(tokens_out), sum(estimated), sum(micro)
+FROM (
+    SELECT tenant, month, model, country, provider, 1 AS requests, tokens_in, tokens_out, estimated, micro
+    FROM requests WHERE settled_ms IS NOT NULL
+    UNION ALL SELECT tenant, month, model, country, provider, requests, tokens_in, tokens_out, estimated, micro
+    FROM months
+)
+WHERE (? = '' OR tenant = ?) AND (? = '' OR month = ?)
 GROUP BY tenant, month, model, country, provider ORDER BY tenant, month, model, country, provider
 """
+_OLDEST: Final = (
+    "SELECT seq, settled_ms, month FROM requests WHERE ledger = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
+_FOLD: Final = """
+INSERT INTO months SELECT tenant, month, model, country, provider,
+    count(*), sum(tokens_in), sum(tokens_out), sum(estimated), sum(micro)
+FROM requests WHERE ledger = ? AND seq > ? AND seq <= ? GROUP BY tenant, month, model, country, provider
+ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, tokens_in = tokens_in + excluded.tokens_in,
+    tokens_out = tokens_out + excluded.tokens_out, estimated = estimated + excluded.estimated,
+    micro = micro + excluded.micro
+"""
+FOLDED_MAX: Final = 1_000
+"""So many rows are folded in one transaction at most, as reservations wait for it."""
 _SETTLED: Final = """
 SELECT seq, receipt, tenant, month, model, country, provider, tokens_in, tokens_out, estimated, micro FROM requests
 WHERE ledger = ? AND seq > ? ORDER BY seq LIMIT ?
@@ -225,6 +256,37 @@ class Rows:
             )
             for row in rows
         )
+
+    def fold(self, charged: dict[str, int], before_ms: int, month: str) -> int:
+        """Make sums by month of some rows and remove them; how many, which is 0 once none is left.
+
+        Of each life from its first settlement on: those that are charged, were settled before `before_ms`, and are of a
+        month before `month`, so that limits do not need them. Raises sqlite3.Error.
+        """
+        for ledger, removed in self._db.execute(
+            "SELECT ledger, removed FROM lives ORDER BY number"
+        ).fetchall():
+            last, count = removed, 0
+            oldest = self._db.execute(_OLDEST, (ledger, removed, FOLDED_MAX)).fetchall()
+            for seq, settled_ms, of_month in oldest:
+                if seq > charged.get(ledger, 0) or settled_ms >= before_ms or of_month >= month:
+                    break
+                last, count = seq, count + 1
+            if not count:
+                continue
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute(_FOLD, (ledger, removed, last))
+                self._db.execute(
+                    "DELETE FROM requests WHERE ledger = ? AND seq > ? AND seq <= ?", (ledger, removed, last)
+                )
+                self._db.execute("UPDATE lives SET removed = ? WHERE ledger = ?", (last, ledger))
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            return count
+        return 0
 
     def lives(self, known: str) -> Lives:
         """All lives in which something was settled, and how much that was in one of them."""

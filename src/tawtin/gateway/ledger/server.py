@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, cast
 
+from tawtin.core.meter import month_of
 from tawtin.gateway.ledger import messages
 from tawtin.gateway.ledger.book import Book
 from tawtin.gateway.ledger.messages import (
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tawtin.gateway.ledger")
 LOCK: Final = "ledger.lock"
+FOLD_EVERY_MS: Final = 3_600_000
+_DAY_MS: Final = 86_400_000
 
 
 def now_ms() -> int:
@@ -75,6 +78,8 @@ class Ledger:
         self._confirm: dict[Voice, list[str]] = {}
         self._writing: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._folding: asyncio.Task[None] | None = None
+        self._fold_ms = 0
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Listen until `stop` is set and no worker is left. Raises what made the file fail."""
@@ -143,6 +148,8 @@ class Ledger:
                 voice.say(Loads(workers={each.worker: each.told for each in self.voices if each.worker}))
             case AskUsage() | AskLives() | AskCharge():
                 voice.later(lambda: self._look_up(said))
+                if isinstance(said, AskLives):
+                    self._fold(said.charged)
 
     def _look_up(self, asked: AskUsage | AskLives | AskCharge) -> messages.FromLedger:
         """What is in the file."""
@@ -177,6 +184,28 @@ class Ledger:
         at_ms = now_ms()
         if self.book.settle(said, at_ms) is not None:
             self._settled.append((said, at_ms))
+
+    def _fold(self, charged: dict[str, int]) -> None:
+        """Now and then, fold what is old and charged into sums, between reservations."""
+        now = now_ms()
+        if not charged or now < self._fold_ms or self._folding is not None or self.failed.done():
+            return
+        self._fold_ms = now + FOLD_EVERY_MS
+        self._folding = asyncio.get_running_loop().create_task(self._fold_all(charged, now))
+
+    async def _fold_all(self, charged: dict[str, int], now: int) -> None:
+        loop = asyncio.get_running_loop()
+        before_ms, month = now - self.settings.keep_days * _DAY_MS, month_of(now)
+        try:
+            while await loop.run_in_executor(self._thread, self.rows.fold, charged, before_ms, month):
+                pass
+        except RuntimeError:
+            pass  # the ledger ends
+        except Exception as error:  # noqa: BLE001 - as in `_write_all`
+            if not self.failed.done():
+                self.failed.set_exception(error)
+        finally:
+            self._folding = None
 
     # --- what is written ----------------------------------------------------------------------------------------
 
