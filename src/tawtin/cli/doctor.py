@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _all(folder: Path, *, deep: bool) -> Iterator[Check]:
-    from tawtin.cli import checks_factory, checks_machine
+    from tawtin.cli import checks_factory, checks_gateway, checks_machine
     from tawtin.model import findings
 
     for look in checks_machine.CHECKS:
@@ -76,6 +76,7 @@ def _all(folder: Path, *, deep: bool) -> Iterator[Check]:
     )
     for look in checks_factory.CHECKS:
         yield from look(settings)
+    yield from checks_gateway.gateway(settings)
     if deep:
         yield from checks_factory.deep(settings)
 
