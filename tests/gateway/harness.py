@@ -67,10 +67,14 @@ class Running:
         )
         keep(self.state, kept)
         if scope is not Scope.READ:
-            self.until(
-                lambda: request(self.url, "GET", "/v1/models", key=shown.secret).status == 200, "the key"
-            )
+            self.until(lambda: self._all_know(shown.secret), "the key")
         return shown.secret
+
+    def _all_know(self, secret: str) -> bool:
+        """Whether every worker takes a key: each connection is given to any of them, so that many have to be tried."""
+        workers = self.gateway.settings.workers
+        tries = 1 if workers == 1 else 8 * workers
+        return all(request(self.url, "GET", "/v1/models", key=secret).status == 200 for _ in range(tries))
 
     def put(self, tenant: Tenant) -> None:
         """Change a tenant."""

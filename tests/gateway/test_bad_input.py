@@ -274,6 +274,7 @@ def test_too_many_connections_are_told_so(gateway: Running) -> None:
     finally:
         for each in held:
             each.close()
+    gateway.until(lambda: request(gateway.url, "GET", "/healthz").status == 200, "the end of the others")
 
 
 def test_a_client_is_told_to_go_on_only_with_a_body_that_will_be_taken(gateway: Running, key: str) -> None:
