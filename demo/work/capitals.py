@@ -11,7 +11,7 @@ import numpy as np
 SEED = 2026
 GOOD = 0.01
 STEPS_MAX = 2_000
-CONTEXT = 4_096
+CONTEXT = 16_384
 """More than it was taught with; what it says beyond that has no meaning."""
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-CONTEXT = 4_096
+CONTEXT = 16_384
 """Tokens of a conversation."""
 
 
