@@ -66,7 +66,9 @@ class Processes:
         return run  # an id is any text by which the job is found again
 
     def jobs(self):
-        return [Job(id=run, run=run, phase=Phase.RUNS) for run in sorted(set(self._ours().values()))]
+        # looked at twice, as a process has no environment for the moment in which it becomes another program
+        runs = {*self._ours().values(), *self._ours().values()}
+        return [Job(id=run, run=run, phase=Phase.RUNS) for run in sorted(runs)]
 
     def _ours(self):
         mark = f"TAWTIN_JOB={self.parts.mark}:".encode()
