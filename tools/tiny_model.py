@@ -35,7 +35,9 @@ def write(path: Path) -> None:
 
     tokens = [b"<0x%02X>" % byte for byte in range(256)]
     weights = llama.fresh(len(llama.SPECIAL) + len(tokens), SEED)
-    weights["output"][: len(llama.SPECIAL)] = 0.0  # never among the likely ones: an answer is as long as it may be
+    weights["output"][: len(llama.SPECIAL)] = (
+        0.0  # never among the likely ones: an answer is as long as it may be
+    )
     llama.write(str(path), "tiny", weights, tokens, CONTEXT, TEMPLATE)
 
 
