@@ -100,7 +100,9 @@ def _program(words: list[str], health: str, environment: dict[str, str]) -> Gene
             start_new_session=True,
         )
         try:
-            _well(process, f"http://127.0.0.1:{port}{health}")
+            if not _well(process, f"http://127.0.0.1:{port}{health}"):
+                msg = f"{Path(words[0]).name} did not start"
+                raise RuntimeError(msg)
             yield Door(f"127.0.0.1:{port}", KEY, _family(process.pid))
         finally:
             process.terminate()
@@ -111,18 +113,18 @@ def _program(words: list[str], health: str, environment: dict[str, str]) -> Gene
                 process.wait(15)
 
 
-def _well(process: subprocess.Popen[bytes], url: str) -> None:
+def _well(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait until it answers; whether it does."""
     until = time.monotonic() + STARTED_S
     while time.monotonic() < until and process.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - of this machine
-                return
+                return True
         except urllib.error.HTTPError:
-            return
+            return True
         except OSError:
             time.sleep(0.2)
-    msg = f"{Path(str(process.args[0])).name} did not start"  # type: ignore[index]
-    raise RuntimeError(msg)
+    return False
 
 
 def _family(pid: int) -> list[int]:
