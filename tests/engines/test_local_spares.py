@@ -135,3 +135,15 @@ def test_more_runs_than_may_be_young_at_a_time_are_all_started(engine: Rig, name
     for run in runs:
         engine.says(run, "on")
     assert len({engine.supervisor(run) for run in runs}) == len(runs)
+
+
+def test_nothing_of_a_launcher_comes_into_being_after_it_went(engine: Rig) -> None:
+    """It has just begun to make supervisors when it is told to go: each moves into groups yet, or would."""
+    parents, _ = cgroups.detect(engine.settings.cgroup)
+    for _ in range(4):
+        engine.engine.retire_launcher()
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            found = [path for parent in parents.values() for path in Path(parent).iterdir() if path.is_dir()]
+            assert not found
+        engine.reopen()

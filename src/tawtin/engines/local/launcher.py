@@ -123,7 +123,9 @@ class Launcher:
                     self._read(channel)
             self._launch()
             self._spares.reap()
-            again_s = _ROOM_S if self._asked else self._spares.tidy()
+            if not self._retired:
+                again_s = _ROOM_S if self._asked else self._spares.tidy()
+        self._spares.dismiss()
         os._exit(0)
 
     def _watch(self, channel: socket.socket) -> None:

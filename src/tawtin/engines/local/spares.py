@@ -38,6 +38,8 @@ _REST_S: Final = 3.0
 RUNS_MAX: Final = 32
 """A supervisor that had so many runs goes: what its memory gathered, and the groups that this keeps alive, go too."""
 _ENTER_TRIES: Final = 5
+_GONE_S: Final = 5.0
+"""A launcher that goes waits no longer than that for supervisors that had no run."""
 _HEAD: Final = struct.Struct(">I")
 _NAME_BYTES_MAX: Final = 256
 
@@ -153,6 +155,18 @@ class Spares:
                 spare = self._all.pop(pid, None)
                 if spare:
                     spare.group.remove()
+
+    def dismiss(self) -> None:
+        """Let those that wait go, and see them and their groups off; those that have a run go on.
+
+        Who asks a launcher to retire waits for its end, and finds nothing of it that comes into being later.
+        """
+        for spare in self._waiting:
+            spare.channel.close()
+        end = time.monotonic() + _GONE_S
+        while time.monotonic() < end and any(spare.pid in self._all for spare in self._waiting):
+            self.reap()
+            time.sleep(0.002)
 
     def _fork(self, parents: dict[str, str]) -> _Spare:
         self._count += 1
