@@ -22,6 +22,7 @@ from tawtin.model.rules import Facts
 from tawtin.model.site import FactoryName
 from tawtin.runtime.live import LiveSettings
 from tawtin.runtime.readiness import ServingSettings
+from tawtin.web.console.settings import ConsoleSettings
 from tawtin.web.settings import WebSettings
 
 FILE = "factory.toml"
@@ -138,6 +139,7 @@ class Settings(Record, frozen=True, kw_only=True):
     peering: PeeringSettings = PeeringSettings()
     store: StoreSettings = StoreSettings()
     api: WebSettings = WebSettings()
+    console: ConsoleSettings = ConsoleSettings()
     pace: LiveSettings = LiveSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     local: LocalSettings = LocalSettings()

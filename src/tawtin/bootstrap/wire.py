@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tawtin.gateway.supervise import Gateway
     from tawtin.model.gateway import Charge
     from tawtin.ports import Journal
+    from tawtin.web.route import Route
 
 log = logging.getLogger("tawtin.bootstrap")
 OWNER_KEY = "owner.key"
@@ -227,6 +228,20 @@ async def _behind(settings: Settings, service: Service, gateway: Gateway | None)
         await batches.stop()
 
 
+def make_pages(settings: Settings, service: Service) -> list[Route]:
+    """The console, where it is wanted and its extra is installed."""
+    if not settings.console.enabled:
+        return []
+    try:
+        # only here, as they need the extra
+        from tawtin.web.console.app import Console  # noqa: PLC0415
+        from tawtin.web.console.table import PAGES  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        log.warning("there are no pages, as `%s` is missing: install tawtin[console]", error.name)
+        return []
+    return Console(service, settings.console, Path(settings.data), PAGES).routes()
+
+
 def _door(service: Service) -> Door | None:
     """Where peers come in."""
     introductions = service.introductions
@@ -272,7 +287,11 @@ async def run_factory(
             await gateway.start()
             service.gateway = gateway
         app = create_app(
-            service, settings.api, otlp_endpoint=settings.telemetry.otlp_endpoint, door=_door(service)
+            service,
+            settings.api,
+            otlp_endpoint=settings.telemetry.otlp_endpoint,
+            door=_door(service),
+            pages=make_pages(settings, service),
         )
         async with _behind(settings, service, gateway):
             await serve(app, settings.api, stop, up)

@@ -43,6 +43,10 @@ host = "127.0.0.1"            # keep it on loopback unless a proxy with TLS stan
 port = {port}                   # 0 lets the system choose
 # blob_bytes_max = 68719476736  # largest file that may be uploaded
 
+# [console]                   # the pages, at the same address
+# session_hours = 12          # how long a sign-in counts
+# places = {{{name} = [33.6, -7.6]}}   # latitude and longitude on the map; else a country's capital
+
 # Models that run already, behind one OpenAI-compatible door; docs/how-to/models.md
 # [gateway]
 # port = 8480                 # on loopback unless `host` says otherwise

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tawtin.ports import Entropy
 
 SECRET_BITS: Final = 256
-_ORDER: Final = (Scope.READ, Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
+SCOPES: Final = (Scope.READ, Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
 
 
 class Actor(Record, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Actor(Record, frozen=True, kw_only=True):
 
     def need(self, scope: Scope) -> None:
         """Raise Denied unless the key has this scope, or a wider one."""
-        if _ORDER.index(self.scope) < _ORDER.index(scope):
+        if SCOPES.index(self.scope) < SCOPES.index(scope):
             msg = f"this key has scope `{self.scope}` and this needs `{scope}`: ask for such a key"
             raise Denied(msg)
 
@@ -75,6 +75,14 @@ def authenticate(state: State, token: str, now_ms: int) -> Actor | None:
     read = read_token(token)
     key = state.keys.get(read[0]) if read is not None else None
     if read is None or key is None or not hmac.compare_digest(read[1], key.secret_sha256):
+        return None
+    return holder(state, key.id, now_ms)
+
+
+def holder(state: State, key_id: str, now_ms: int) -> Actor | None:
+    """Return who holds the key with this id, or None if nobody does any more."""
+    key = state.keys.get(key_id)
+    if key is None:
         return None
     tenant = state.tenants.get(key.tenant)
     expired = key.expires_ms is not None and key.expires_ms <= now_ms

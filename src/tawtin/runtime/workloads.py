@@ -252,6 +252,10 @@ class Workloads(Live):
             values={"peer": run.factory, "silent_ms": silent_ms},
         )
 
+    def why(self, workload: Workload) -> WaitingView | None:
+        """Why a workload of the present state waits; None if it does not."""
+        return self._waiting(workload)
+
     def _waiting(self, workload: Workload) -> WaitingView | None:
         """Why it waits; `workload` is as the state has it now, if that has it."""
         if workload.phase is Phase.PLACED and workload.id in self.state.workloads:

@@ -60,6 +60,7 @@ class App:
         otlp_endpoint: str = "",
         routes: Iterable[Route] = ROUTES,
         door: Door | None = None,
+        pages: Iterable[Route] = (),
     ) -> None:
         """Wire it; nothing happens before the first request."""
         self.service = service
@@ -72,7 +73,7 @@ class App:
         self._here = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         by_path: dict[str, dict[str, Route]] = {}
-        for route in routes:
+        for route in (*routes, *pages):
             by_path.setdefault(route.path, {})[route.method] = route
         resources = {path: _Resource(self, path, methods) for path, methods in by_path.items()}
         self._plain = {path: resource for path, resource in resources.items() if "{" not in path}
@@ -107,13 +108,18 @@ class App:
 
 
 def create_app(
-    service: Service, settings: WebSettings, *, otlp_endpoint: str = "", door: Door | None = None
+    service: Service,
+    settings: WebSettings,
+    *,
+    otlp_endpoint: str = "",
+    door: Door | None = None,
+    pages: Iterable[Route] = (),
 ) -> App:
     """Return the ASGI application of a factory. Requests are traced to `otlp_endpoint` (OTLP over HTTP) if it is given.
 
     Raises ValueError if they cannot be, as the extra `otel` is missing.
     """
-    return App(service, settings, otlp_endpoint=otlp_endpoint, door=door)
+    return App(service, settings, otlp_endpoint=otlp_endpoint, door=door, pages=pages)
 
 
 class _Resource:
@@ -164,6 +170,7 @@ class _Resource:
                 requests=self._app.requests,
                 path=scope["path"],
                 params=scope.get("path_params") or {},
+                query_string=scope["query_string"],
                 raw_headers=scope["headers"],
                 receive=receive,
                 request_id=request_id,
@@ -171,7 +178,8 @@ class _Resource:
             if route is None:
                 return _as_problem(self._no_route(method)), None
             actor = self._caller(route, exchange, scope)
-            exchange.query = query_of(route.query, scope["query_string"])
+            if route.query is not None:
+                exchange.query = query_of(route.query, scope["query_string"])
             return await route.handler(exchange), actor
         except Gone:
             raise

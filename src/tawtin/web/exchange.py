@@ -75,6 +75,7 @@ class Exchange:
         "params",
         "path",
         "query",
+        "query_string",
         "request_id",
         "requests",
         "service",
@@ -90,6 +91,7 @@ class Exchange:
         requests: Requests,
         path: str,
         params: dict[str, str],
+        query_string: bytes,
         raw_headers: Headers,
         receive: Receive,
         request_id: str,
@@ -104,6 +106,7 @@ class Exchange:
         self.headers = dict(raw_headers)
         self.request_id = request_id
         self._receive = receive
+        self.query_string = query_string.decode("latin-1")
         self.query: Any = None
         self.actor: Actor = cast("Any", None)
         if len(self.headers) != len(raw_headers):

@@ -146,6 +146,8 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.query is None:
+        return []
     schema, components = msgspec.json.schema_components([route.query], ref_template="{name}")
     properties = cast("dict[str, Any]", components[schema[0]["$ref"]].get("properties", {}))
     texts = _texts(route.query)

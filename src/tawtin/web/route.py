@@ -26,7 +26,8 @@ class Route:
     """Exactly one. `HEAD` comes with `GET`."""
     scope: Scope | None = Scope.READ
     """What the key must be able to do; None needs no key."""
-    query: type[Record] = NoQuery
+    query: type[Record] | None = NoQuery
+    """What its parameters are; None where the handler reads them itself."""
     body: Any = None
     """The record that the body is, if any."""
     bodies: dict[str, Any] = field(default_factory=dict[str, Any])

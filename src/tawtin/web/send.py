@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from tawtin.web.app import App
     from tawtin.web.exchange import Answer
 
+_NO_STORE: Final = (b"cache-control", b"no-store")
 _ALWAYS: Final = [
-    (b"cache-control", b"no-store"),
+    _NO_STORE,
     (b"x-content-type-options", b"nosniff"),
 ]
 _NO_BODY: Final = frozenset({204, 304})
@@ -27,6 +28,8 @@ async def send_answer(
     """Send `answer`. With `head` only its headers."""
     try:
         headers = [*_ALWAYS, (b"x-request-id", request_id.encode())]
+        if any(name == b"cache-control" for name, _ in answer.headers or ()):
+            headers.remove(_NO_STORE)
         if answer.status not in _NO_BODY:
             headers.append((b"content-type", answer.media))
         if answer.headers:

@@ -54,12 +54,17 @@ async def read_submission(exchange: Exchange) -> Submission:
     """Read and check the body. Raises SpecError with every place that is wrong, HttpError for a wrong media type."""
     media = exchange.expects(*MEDIA)
     body = await exchange.body()
+    return submission_of(media, body, exchange.query.tenant or "", exchange.service.site.currency)
+
+
+def submission_of(media: str, body: bytes, tenant: str, currency: str) -> Submission:
+    """A spec as the service takes it, for a factory that charges in `currency`. Raises SpecError."""
     parsed = _parse(media, body)
-    _only_what_is_here(parsed, exchange.service.site.currency)
+    _only_what_is_here(parsed, currency)
     array = None
     if parsed.array_size is not None:
         array = parsed.array or tuple(range(parsed.array_size))
-    request = hashlib.sha256(f"{media}\n{exchange.query.tenant or ''}\n".encode())
+    request = hashlib.sha256(f"{media}\n{tenant}\n".encode())
     request.update(body)
     return Submission(
         spec=parsed.spec,

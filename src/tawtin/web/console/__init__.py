@@ -1,0 +1,1 @@
+"""The console: pages that work without scripts, in English, French and Arabic."""

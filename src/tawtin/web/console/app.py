@@ -1,0 +1,119 @@
+"""The pages of a factory: finds who asks, lets the page answer, and turns whatever goes wrong into a page as well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tawtin.web.console.assets import BASE, Assets
+from tawtin.web.console.session import Sessions, open_secret
+from tawtin.web.console.visit import ROOT, SignInFirst, Visit
+from tawtin.web.console.words import LANGUAGES, NAMES, SHORT
+from tawtin.web.errors import problem_of
+from tawtin.web.exchange import Answer, Exchange, Gone
+from tawtin.web.route import Route
+
+if TYPE_CHECKING:
+    from tawtin.model.tenant import Scope
+    from tawtin.runtime.service import Service
+    from tawtin.web.console.settings import ConsoleSettings
+
+log = logging.getLogger("tawtin.console")
+_SECRET: Final = "console.secret"  # noqa: S105 - the name of its file
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+Show = Callable[[Visit], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One method of one page."""
+
+    path: str
+    """Below `/console`."""
+    show: Show
+    method: str = "GET"
+    scope: Scope | None = None
+    """What the signed-in key has to be able to do; None also serves who is not signed in."""
+
+
+class Console:
+    """All pages of one factory."""
+
+    def __init__(
+        self, service: Service, settings: ConsoleSettings, data: Path, pages: tuple[Page, ...]
+    ) -> None:
+        """Read templates and assets; the secret of sessions is kept in `data`. Raises OSError."""
+        self.service = service
+        self.settings = settings
+        self.sessions = Sessions(open_secret(data / _SECRET), settings.session_hours * 3_600_000)
+        self.assets = Assets()
+        self.environment = Environment(
+            loader=FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        given: dict[str, Any] = {
+            "m": self.environment.get_template("macros.html").module,
+            "languages": [(tag, SHORT[tag], NAMES[tag]) for tag in LANGUAGES],
+        }
+        self.environment.globals.update(given)
+        self._pages = pages
+
+    def now_ms(self) -> int:
+        """The time, milliseconds UTC."""
+        return self.service.clock.now_ms()
+
+    def routes(self) -> list[Route]:
+        """What the application serves for it."""
+        found = [
+            Route("/", self._first, scope=None, query=None),
+            Route(f"{BASE}/{{digest}}/{{name}}", self._asset, scope=None, query=None),
+        ]
+        for page in self._pages:
+            path = f"{ROOT}{page.path}"
+            found.append(
+                Route(
+                    path, self._serve(page), methods=[page.method], scope=None, query=None, media="text/html"
+                )
+            )
+        return found
+
+    def _serve(self, page: Page) -> Callable[[Exchange], Awaitable[Answer]]:
+        async def serve(exchange: Exchange) -> Answer:
+            visit = Visit(self, exchange)
+            try:
+                if page.scope is not None:
+                    visit.actor.need(page.scope)
+                return await page.show(visit)
+            except Gone:
+                raise
+            except SignInFirst:
+                if visit.part or page.method != "GET":
+                    return visit.html("", status=401)
+                return visit.go(f"{ROOT}/sign-in?next={quote(visit.here, safe='')}")
+            except Exception as error:  # noqa: BLE001 - whatever it is becomes a page
+                return self._problem(visit, error)
+
+        return serve
+
+    def _problem(self, visit: Visit, error: Exception) -> Answer:
+        problem, _ = problem_of(error)
+        if problem.status == 500:
+            log.error("page %s failed", visit.exchange.path, exc_info=error)
+        return visit.render("problem.html", status=problem.status, problem=problem, current="")
+
+    async def _first(self, exchange: Exchange) -> Answer:
+        return Visit(self, exchange).go(f"{ROOT}/")
+
+    async def _asset(self, exchange: Exchange) -> Answer:
+        digest, name = exchange.params["digest"], exchange.params["name"]
+        return self.assets.answer(digest, name, exchange.header(b"accept-encoding"))

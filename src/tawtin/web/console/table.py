@@ -1,0 +1,30 @@
+"""The table of all pages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tawtin.model.tenant import Scope
+from tawtin.web.console.app import Page
+from tawtin.web.console.pages import account, network, new, workload, workloads
+from tawtin.web.console.pages.live import live
+
+PAGES: Final = (
+    Page("/sign-in", account.sign_in),
+    Page("/sign-in", account.signed_in, method="POST"),
+    Page("/sign-out", account.sign_out, method="POST"),
+    Page("/language", account.language),
+    Page("/", network.show_network, scope=Scope.READ),
+    Page("/live", live, scope=Scope.READ),
+    Page("/workloads", workloads.show_list, scope=Scope.READ),
+    Page("/workloads/cancel", workloads.cancel_chosen, method="POST", scope=Scope.SUBMIT),
+    Page("/workloads/{id}", workload.show_workload, scope=Scope.READ),
+    Page("/workloads/{id}/log", workload.log_of, scope=Scope.READ),
+    Page("/workloads/{id}/cancel", workload.cancel, method="POST", scope=Scope.SUBMIT),
+    Page("/workloads/{id}/retry", workload.retry, method="POST", scope=Scope.SUBMIT),
+    Page("/new", new.show_new, scope=Scope.READ),
+    Page("/new", new.submit, method="POST", scope=Scope.SUBMIT),
+    Page("/plan", new.check, method="POST", scope=Scope.READ),
+    Page("/schema.json", new.schema, scope=Scope.READ),
+    Page("/{rest:path}", account.nowhere),
+)

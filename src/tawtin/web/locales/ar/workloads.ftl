@@ -1,0 +1,91 @@
+### Workloads, one workload, and a new one.
+
+workloads-what = Newest first. What is shown is in the address, to be kept or sent.
+search-hint = name, id, project
+cancel-chosen = Cancel the chosen ones
+workloads-none = Nothing here
+workloads-none-what = What you submit appears here, with why it waits, where it runs and what it costs.
+col-name = Name
+col-why = Why
+col-where = Where
+col-tenant = Tenant
+col-gpus = GPUs
+col-submitted = Submitted
+col-cost = Cost
+col-id = Id
+col-type = Type
+col-priority = Priority
+col-project = Project
+col-price = Price, GPU-hour
+col-queue = Queue
+col-latency = Latency, ms
+col-carbon = Carbon, g/kWh
+col-move = To move
+col-score = Score, s
+
+class-data = { $class } data, origin { $origin }
+print-verdict = Print the verdict
+print-note = Verdict of the factory { $factory }, { $country }.
+start-estimate = Expected to start at { $when }
+start-none = As things are, it does not start
+ahead = { $count ->
+    [0] none before it
+    [one] one before it
+   *[other] { $count } before it
+}
+exit-code = exit code { $code }
+step-queued = Queued
+step-placed = Placed
+step-running = Running
+step-end = End
+step-succeeded = Succeeded
+step-failed = Failed
+step-cancelled = Cancelled
+at-latest = at { $when } at the latest
+log = Log
+log-search = Search the log
+log-whole = The whole log of the last run.
+log-cut = The last { $size } of the last run; the download has all that is kept.
+download = Download
+follow = follow
+runs = Runs
+epoch = Epoch
+placed = Placed
+ended = Ended
+outcome = How it ended
+cost-so-far = so far, before tax
+budget-of = Bar: budget of { $amount }.
+used-gpu = GPU time
+used-cpu = Processor time
+used-memory = Most memory
+evidence = Evidence
+spec-digest = Spec, SHA-256
+log-entries = Entries in the log
+receipt = Receipt
+outputs = Outputs
+terms = Terms
+if-cut-off = If cut off
+max-duration = Longest duration
+verdict-title = Where may it run, and why
+verdict = Verdict
+rule = Rule and citation
+chosen = chosen
+allowed = Allowed
+refused = Refused
+not-asked = Not asked: nothing about this workload was sent there.
+verdict-note = The most restrictive rule wins; what is unknown is refused. Not legal advice.
+
+new-what = The plan is made anew as you type. Nothing is submitted before you say so.
+spec-yaml = Spec, YAML
+example = Example
+check-plan = Show the plan
+submit = Submit
+plan = Plan
+plan-now = It would start now
+plan-waits = It would wait
+plan-unlawful = It may not run here
+plan-wrong = The spec cannot be taken as it is.
+plan-none = No plan yet
+plan-none-what = Where it would run, why, when and at what cost is shown here.
+cost-max = Cost at most
+cost-open = open: it has no longest duration

@@ -1,0 +1,44 @@
+### Why a workload waits, and how runs end. The tokens are those of the API.
+
+why-WaitingForGpus = It waits for GPUs
+why-WaitingForCpus = It waits for processors, memory or disk
+why-WaitingForNodes = It waits until enough nodes are free together
+why-WaitingForQuota = The quota is in use by other workloads
+why-ExceedsMaxQuota = It is larger than the quota
+why-ExceedsCapacity = It is larger than this factory
+why-BudgetExhausted = The budget is spent
+why-BehindOthers = Others have a better claim
+why-ReservedForOthers = The place is reserved for others
+why-Preempting = Work of lower priority makes place for it
+why-Resting = It rests until somebody asks for it
+why-BackingOff = It was interrupted and is tried again soon
+why-Draining = The nodes that could run it are drained
+why-GpusQuarantined = GPUs that it needs are in quarantine
+why-NoLawfulFactory = No factory may lawfully run it
+why-AskingPeers = Other factories are asked for room
+why-PeerUnreachable = The factory that it needs does not answer
+why-StoreRestored = The factory was restored and asks its peers first
+why-NotYetDecided = It was accepted a moment ago
+
+cause-Completed = The program ended by itself
+cause-TimeLimit = It ran past its longest duration
+cause-OutOfMemory = It used more memory than it asked for
+cause-DiskLimit = It wrote more than its disk limit
+cause-SetupFailed = Its setup failed
+cause-StartFailed = It could not be started
+cause-Cancelled = It was cancelled
+cause-NotReady = It did not become ready
+cause-Rested = Nobody asked for it for a while
+cause-Preempted = It made place for higher priority
+cause-Drained = Its node was drained
+cause-Residency = It may no longer be where it ran
+cause-SupervisorLost = What watched over it disappeared
+cause-HostRestarted = The machine restarted
+cause-NodeFailed = A machine failed
+cause-GpuFailed = A GPU fell sick
+cause-EngineEnded = The cluster ended it
+cause-NotHeld = The other factory never took it on
+cause-LeaseExpired = It was cut off until its lease was over
+cause-DeclaredLost = A person declared it lost
+cause-Fenced = Its home gave this attempt up
+cause-PeerEnded = The other factory ended it
