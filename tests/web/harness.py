@@ -24,6 +24,9 @@ from tawtin.runtime.system import SystemClock, SystemEntropy
 from tawtin.store.blobs import LocalBlobs
 from tawtin.store.memory import MemoryJournal
 from tawtin.web.app import create_app
+from tawtin.web.console.app import Console
+from tawtin.web.console.settings import ConsoleSettings
+from tawtin.web.console.table import PAGES
 from tawtin.web.serve import serve
 from tawtin.web.settings import WebSettings
 
@@ -32,6 +35,7 @@ SITE = Site(name="casa", country="MA", currency="MAD")
 NODE = Node(name="node-1", gpu_model="H100", gpus=8, cpus_milli=64_000, memory_mib=262_144)
 PACE = LiveSettings(pass_gap_ms_max=50, nodes_every_ms=500)
 WEB = WebSettings(port=0, poll_seconds=0.05, heartbeat_seconds=0.3, stop_seconds_max=2)
+CONSOLE = ConsoleSettings(live_seconds=0.05)
 JOB: dict[str, Any] = {"name": "digits", "run": "true", "resources": {"cpus": 1}}
 
 
@@ -187,7 +191,8 @@ async def _run(
     try:
         await service.found(Tenant(id="casa", name="the owner", network=True))
         await service.settle()
-        app = create_app(service, settings)
+        pages = Console(service, CONSOLE, folder, PAGES).routes()
+        app = create_app(service, settings, pages=pages)
         await serve(app, settings, stop, lambda url: up(service, engine, url))
     finally:
         await service.stop()

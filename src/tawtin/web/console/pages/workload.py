@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
@@ -11,6 +12,7 @@ from tawtin.model.requests import LogRange
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import Usage
 from tawtin.runtime.actor import SCOPES
+from tawtin.web.console.spent import spent_so_far
 from tawtin.web.console.visit import ROOT
 from tawtin.web.console.words import TIMES
 from tawtin.web.exchange import Answer
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
 _LOG_BYTES: Final = 64 << 10
 """So much of the end of a log is on the page itself."""
+
+
+_ORDERS: Final = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+"""Control sequences as ECMA-48 has them, titles of windows, and control characters but for tab and new line."""
 
 
 class Step(Record, frozen=True, kw_only=True):
@@ -59,7 +67,8 @@ async def show_workload(visit: Visit) -> Answer:
         shape=_shape(work, run),
         gpus=shape.gpus,
         origin=visit.words.country(work.spec.data.origin or service.site.country),
-        spent=work.spent_minor + (run.cost_minor if run is not None and run.ended_ms is None else 0),
+        spent=spent_so_far(view, visit.console.now_ms()),
+        estimated=run is not None and run.started_ms is not None and run.ended_ms is None,
         used=run.usage if run is not None else Usage(),
         rate=run.rate if run is not None else None,
         log_text=log_text,
@@ -83,16 +92,7 @@ async def _log(visit: Visit, work: Workload) -> tuple[str, bool]:
 
 def plain_log(text: str) -> str:
     """A log without what terminals take for orders."""
-    found: list[str] = []
-    escape = False
-    for char in text:
-        if escape:
-            escape = not (char.isalpha() or char in "~\\\a")
-        elif char == "\x1b":
-            escape = True
-        elif char in "\n\t" or char >= " ":
-            found.append(char)
-    return "".join(found)
+    return _ORDERS.sub("", text)
 
 
 def _shape(work: Workload, run: Run | None) -> str:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from tawtin.model.base import Record
 from tawtin.runtime.errors import NotFound
+from tawtin.web.console.spent import spent_so_far
 from tawtin.web.console.visit import ROOT, local
 from tawtin.web.console.words import ABSENT, TIMES
 
@@ -140,7 +141,7 @@ def _row(words: Words, visit: Visit, view: WorkloadView) -> Row:
     where: object = ABSENT
     if run is not None:
         where = bdi.format(run.factory or site.name)
-    spent = work.spent_minor + (run.cost_minor if run is not None and run.ended_ms is None else 0)
+    spent = spent_so_far(view, visit.console.now_ms())
     cells: dict[str, object] = {
         "why": _why(words, view),
         "where": where,
