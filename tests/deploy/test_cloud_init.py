@@ -202,7 +202,7 @@ def debian(root: Path) -> None:
     for trusted in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):  # as this machine trusts
         if Path(trusted).exists():
             shutil.copyfile(trusted, root / trusted.lstrip("/"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         (root / "usr/src/tawtin").mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, root / "usr/src/tawtin" / name)
     shutil.copytree(ROOT / "src", root / "usr/src/tawtin/src", ignore=shutil.ignore_patterns("__pycache__"))
