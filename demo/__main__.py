@@ -65,7 +65,8 @@ def main() -> int:
     print(f"\n{len(claims.made) - claims.failed} of {len(claims.made)} claims hold; also in {SUMMARY}")
     if stays:
         print(
-            f"the five are still up, Casablanca at {address}; use it:\n"
+            f"the five are still up; look at them in a browser:\n"
+            f"  {address}/console/    the key to sign in is in {network.home.folder}/data/owner.key\n"
             f"  export TAWTIN_HOME={network.home.folder}; tawtin ps --all\n"
             "the cables between them end when this does; press Enter for that"
         )

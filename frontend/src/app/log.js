@@ -1,4 +1,4 @@
-// Follows a log: `<pre data-log="URL">`, a stream of `log` events (base64) that ends with `end`.
+// Follows a log: `<pre data-log="URL">`, a stream of `log` events (JSON whose `data` is base64) that ends with `end`.
 //
 // In the same `[data-log-box]` may be a checkbox `[data-follow]`, a field `[data-log-search]`, and `[data-log-found]`, which
 // gets the number of lines found. `data-log-older` on the <pre> is what is said in the place of the oldest lines.
@@ -38,7 +38,7 @@ class Log {
     this.follow?.addEventListener("change", () => this.#followed());
     this.search?.addEventListener("input", () => this.#filter(pre.children));
     this.stream = retrying(pre.dataset.log, {
-      log: (data) => this.#take(data),
+      log: (data) => this.#take(JSON.parse(data).data),
       end: () => this.#end(),
       lost: () => this.#state("waiting"),
       open: () => this.#state("following"),
