@@ -26,14 +26,16 @@ class Place(NamedTuple):
     gpus: int
     minor_per_gpu_hour: int
     """What a GPU hour costs in its currency; made up, and what its peers take from it."""
+    at: tuple[float, float]
+    """Latitude and longitude, for the map."""
 
 
 PLACES: Final = (
-    Place("Casablanca", "MA", "MAD", 4, 3_500),
-    Place("Cape Town", "ZA", "ZAR", 8, 6_500),
-    Place("Cairo", "EG", "EGP", 2, 17_000),
-    Place("Nairobi", "KE", "KES", 4, 45_000),
-    Place("Lagos", "NG", "NGN", 4, 530_000),
+    Place("Casablanca", "MA", "MAD", 4, 3_500, (33.6, -7.6)),
+    Place("Cape Town", "ZA", "ZAR", 8, 6_500, (-33.9, 18.4)),
+    Place("Cairo", "EG", "EGP", 2, 17_000, (30.0, 31.2)),
+    Place("Nairobi", "KE", "KES", 4, 45_000, (-1.3, 36.8)),
+    Place("Lagos", "NG", "NGN", 4, 530_000, (6.5, 3.4)),
 )
 
 
@@ -61,10 +63,14 @@ class Command:
         self._reader.start()
 
     def _read(self) -> None:
-        for line in self.process.stdout or ():
-            self.lines.append((time.time(), line.rstrip("\n")))
-            if not self.quiet:
-                print(f"   {line}", end="", flush=True)
+        output = self.process.stdout
+        if output is None:
+            return
+        with output:
+            for line in output:
+                self.lines.append((time.time(), line.rstrip("\n")))
+                if not self.quiet:
+                    print(f"   {line}", end="", flush=True)
 
     def wait(self, seconds: float) -> int:
         """Wait for its end; return the exit code. Raises DemoError."""
@@ -129,6 +135,9 @@ class Factory:
         words += ["--cpu-hour", "100", "--gpu-hour", str(place.minor_per_gpu_hour)]
         words += [word for path in outside for word in ("--expose", path)]
         self.run("init", str(self.folder), *words)
+        places = ", ".join(f'"{each.name}" = [{each.at[0]}, {each.at[1]}]' for each in PLACES)
+        with (self.folder / "factory.toml").open("a") as settings:
+            settings.write(f"\n[console]\nplaces = {{{places}}}\n")
 
     def up(self) -> dict[str, Any]:
         """Start it behind; return address and process."""
