@@ -75,7 +75,7 @@ docs: .make/python
 
 # Two files at a time; those that look at all processes of the machine, or promise a time, come last and have it to themselves.
 WAITING := tests/engines tests/deploy tests/network tests/cli
-ALONE := tests/faults tests/demo
+ALONE := tests/faults tests/demo tests/console
 TWO := -n 2 --dist loadfile
 # with PYTEST_ARGS a group may have none that is asked for, which pytest answers with 5
 ASKED = $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])

@@ -136,7 +136,7 @@ function range(least, most) {
 }
 
 function times(splits, step, zone) {
-  const parts = step >= DAY_MS ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
+  const parts = step >= DAY_MS ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   if (step < 60_000) parts.second = "2-digit";
   const words = new Intl.DateTimeFormat(locale(), { ...parts, timeZone: zone });
   return splits.map((each) => words.format(each));
