@@ -32,6 +32,10 @@ _FSI, _PDI = "\u2068", "\u2069"
 _SLOT: Final = re.compile("\ue000([0-9]+)\ue001")
 _UNITS: Final = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000))
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+_OCTETS: Final = ("o", "ko", "Mo", "Go", "To", "Po")
+"""What French calls them."""
+_TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What turns the direction of writing: a name must not end its own isolation."""
 
 
 class Words:
@@ -66,14 +70,16 @@ class Words:
                 given[name] = value
             else:
                 given[name] = f"\ue000{len(slots)}\ue001"
-                slots.append(value if isinstance(value, Markup) else Markup("<bdi>{}</bdi>").format(value))
+                slots.append(
+                    value if isinstance(value, Markup) else Markup("<bdi>{}</bdi>").format(_still(value))
+                )
         text = str(escape(self._format(key, given)))
         return Markup(_SLOT.sub(lambda found: slots[int(found[1])], text))  # noqa: S704 - escaped above
 
     def plain(self, key: str, **values: Any) -> str:  # noqa: ANN401 - as above
         """A message as text, for attributes and titles."""
         given = {
-            name: value if isinstance(value, int | float) else f"{_FSI}{value}{_PDI}"
+            name: value if isinstance(value, int | float) else f"{_FSI}{_still(value)}{_PDI}"
             for name, value in values.items()
         }
         return self._format(key, given)
@@ -129,7 +135,8 @@ class Words:
         while value >= 1000 and unit + 1 < len(_SIZES):
             value, unit = value / 1000, unit + 1
         pattern = "0" if unit == 0 or value >= 100 else "0.#"
-        return _ltr(f"{format_decimal(value, format=pattern, locale=self.locale)} {_SIZES[unit]}")
+        units = _OCTETS if self.tag == "fr" else _SIZES
+        return _ltr(f"{format_decimal(value, format=pattern, locale=self.locale)} {units[unit]}")
 
     def moment(self, ms: int | None) -> Markup:
         """A point in time, UTC."""
@@ -158,6 +165,10 @@ class Words:
     def country(self, code: str) -> str:
         """The name of a country; its code where CLDR has none."""
         return str(cast("dict[str, str]", self.locale.territories).get(code, code))
+
+
+def _still(value: object) -> str:
+    return _TURNS.sub("", str(value))
 
 
 def _ltr(text: str) -> Markup:

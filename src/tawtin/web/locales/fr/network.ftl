@@ -1,53 +1,58 @@
-### The network.
+### Le réseau.
 
 network-what = { $count ->
-    [one] One factory, { $factory }, which knows no others yet.
-   *[other] { $count } factories as { $factory } sees them. A figure from another factory is its own signed word.
+    [one] Une usine, { $factory }, qui n’en connaît pas encore d’autres.
+    [many] { $count } d’usines vues de { $factory }. Un chiffre d’une autre usine est sa propre parole signée.
+   *[other] { $count } usines vues de { $factory }. Un chiffre d’une autre usine est sa propre parole signée.
 }
-map-title = Map of the factories
-map-table = The same as a table
-cut = Cut
-cut-link = The link { $here } – { $there } is cut.
-cut-since = Nothing was heard for { $span }.
-cut-what = Both go on by themselves, and nothing is started twice.
+map-title = Carte des usines
+map-table = La même en tableau
+cut = Coupé
+cut-link = Le lien { $here } – { $there } est coupé.
+cut-since = Aucune nouvelle depuis { $span }.
+cut-what = Les deux continuent d’elles-mêmes, et rien n’est lancé deux fois.
 cut-runs = { $count ->
-    [one] One run goes on at { $there }; its home waits for it.
-   *[other] { $count } runs go on at { $there }; their home waits for them.
+    [one] { $count } exécution se poursuit à { $there } ; son usine d’origine l’attend.
+    [many] { $count } d’exécutions se poursuivent à { $there } ; leur usine d’origine les attend.
+   *[other] { $count } exécutions se poursuivent à { $there } ; leur usine d’origine les attend.
 }
-cut-see = What runs
+cut-see = Ce qui s’exécute
 runs-out = { $count ->
-    [one] 1 run there
-   *[other] { $count } runs there
+    [one] { $count } exécution là-bas
+    [many] { $count } d’exécutions là-bas
+   *[other] { $count } exécutions là-bas
 }
 runs-in = { $count ->
-    [one] 1 run from there
-   *[other] { $count } runs from there
+    [one] { $count } exécution de là-bas
+    [many] { $count } d’exécutions de là-bas
+   *[other] { $count } exécutions de là-bas
 }
-not-heard = not heard
-not-said = has not said
-gpus-used = GPUs in use
-gpus-of = { $used } of { $total } GPUs
+not-heard = sans nouvelles
+not-said = n’a rien annoncé
+gpus-used = GPU utilisés
+gpus-of = { $used } GPU sur { $total }
 gpus-free = { $count ->
-    [one] 1 GPU free
-   *[other] { $count } GPUs free
+    [one] { $count } GPU libre
+    [many] { $count } de GPU libres
+   *[other] { $count } GPU libres
 }
-legend-link = link, with its round trip
-legend-flow = roamed work
-legend-cut = cut link
-legend-star = factory; blue: the one you are at
-localisation = Localisation rate
-localisation-of-gpus = GPU time, { $month }
-localisation-of-cpus = processor time, { $month }
-localisation-none = Nothing has ended this month yet.
-at-home = at home
-on-continent = on the continent
-outside = outside
-work-here = Work
-and-more = and more
-this-one = you are here
-link = Link
-link-live = Live
-col-gpus-free-now = GPUs free
-col-out = Runs there
-col-guests = Runs from there
-hearsay = What other factories say of themselves is their own word. They decide again when they are asked.
+legend-link = lien, avec son aller-retour
+legend-flow = charges en itinérance
+legend-cut = lien coupé
+legend-star = usine ; en bleu, celle où vous êtes
+localisation = Taux de localisation
+localisation-of-gpus = temps GPU, { $month }
+localisation-of-cpus = temps processeur, { $month }
+localisation-none = Rien ne s’est encore terminé ce mois-ci.
+at-home = au pays
+on-continent = sur le continent
+outside = à l’extérieur
+work-here = Charges ici
+and-more = et d’autres
+this-one = vous êtes ici
+link = Lien
+link-live = Actif
+col-gpus-free-now = GPU libres
+col-out = Exécutions là-bas
+col-guests = Exécutions de là-bas
+hearsay = Ce que les autres usines disent d’elles-mêmes n’engage qu’elles. Elles décident à nouveau quand elles sont sollicitées.
