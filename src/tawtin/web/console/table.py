@@ -6,7 +6,7 @@ from typing import Final
 
 from tawtin.model.tenant import Scope
 from tawtin.web.console.app import Page
-from tawtin.web.console.pages import account, network, new, workload, workloads
+from tawtin.web.console.pages import account, network, new, rules, workload, workloads
 from tawtin.web.console.pages.live import live
 
 PAGES: Final = (
@@ -26,5 +26,6 @@ PAGES: Final = (
     Page("/new", new.submit, method="POST", scope=Scope.SUBMIT),
     Page("/plan", new.check, method="POST", scope=Scope.READ),
     Page("/schema.json", new.schema, scope=Scope.READ),
+    Page("/rules", rules.show_rules, scope=Scope.READ),
     Page("/{rest:path}", account.nowhere),
 )
