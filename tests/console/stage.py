@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import queue
 import threading
 import time
@@ -48,7 +49,7 @@ class Stream:
             each.put(f"event: {event}\ndata: {data}\n\n".encode())
 
     def log(self, written: bytes) -> None:
-        self.say("log", base64.b64encode(written).decode())
+        self.say("log", json.dumps({"data": base64.b64encode(written).decode()}))
 
 
 class Stage:

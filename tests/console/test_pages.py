@@ -60,7 +60,9 @@ def submit(page: Page, spec: str, button: str) -> str:
     editor = page.locator(".cm-content")
     editor.click()
     page.keyboard.press("Control+A")
-    page.keyboard.press("Delete")  # what replaces a selection is styled by Chromium itself, which the policy forbids
+    page.keyboard.press(
+        "Delete"
+    )  # what replaces a selection is styled by Chromium itself, which the policy forbids
     page.keyboard.insert_text(spec)
     expect(page.locator("#plan .tag").first).to_be_visible()
     page.get_by_role("button", name=button, exact=True).click()
@@ -110,9 +112,9 @@ def test_a_cut_link_is_seen_at_once_and_so_is_its_return(network: Network, reade
     expect(page.locator("#table .tag.ok")).to_have_count(4)
     network.cables.cut("Lagos")
     try:
-        expect(page.locator(".notice", has_text=re.compile("The link Casablanca . Lagos is cut"))).to_be_visible(
-            timeout=60_000
-        )
+        expect(
+            page.locator(".notice", has_text=re.compile("The link Casablanca . Lagos is cut"))
+        ).to_be_visible(timeout=60_000)
         expect(page.locator(".cutl")).to_have_count(1)
         expect(page.locator("#table .tag.no")).to_have_count(1)
     finally:
@@ -158,7 +160,9 @@ def test_a_mistake_is_marked_where_it_was_typed(network: Network, reader: Reader
     page.goto("/console/new")
     page.locator(".cm-content").click()
     page.keyboard.press("Control+A")
-    page.keyboard.press("Delete")  # what replaces a selection is styled by Chromium itself, which the policy forbids
+    page.keyboard.press(
+        "Delete"
+    )  # what replaces a selection is styled by Chromium itself, which the policy forbids
     page.keyboard.insert_text("name: x\nrun: 'true'\nresources:\n  acelerators: H100:1\n")
     expect(page.locator("#plan .errors")).to_contain_text("resources.acelerators")
     expect(page.locator(".cm-lintRange-error, .cm-lint-marker-error").first).to_be_visible()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tawtin.client import Client
+from tawtin.core.residency import Judge
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
 from tawtin.model.site import Site
@@ -182,10 +183,11 @@ async def _run(
     stop: asyncio.Event,
     up: Callable[[Service, FakeEngine, str], None],
     engine: FakeEngine,
+    judge: Judge | None,
 ) -> None:
     service = Service(
         site=SITE, journal=journal, engine=engine, clock=SystemClock(), entropy=SystemEntropy(), settings=PACE,
-        blobs=LocalBlobs(folder / "blobs"),
+        blobs=LocalBlobs(folder / "blobs"), judge=judge,
     )  # fmt: skip
     await service.start()
     try:
@@ -205,6 +207,7 @@ def running(
     settings: WebSettings = WEB,
     journal: Journal | None = None,
     engine: FakeEngine | None = None,
+    judge: Judge | None = None,
 ) -> Generator[Factory]:
     """A factory for the time of the block."""
     ready = threading.Event()
@@ -220,7 +223,7 @@ def running(
         asyncio.set_event_loop(loop)
         try:
             loop.run_until_complete(
-                _run(journal or MemoryJournal(), folder, settings, stop, up, engine or FakeEngine())
+                _run(journal or MemoryJournal(), folder, settings, stop, up, engine or FakeEngine(), judge)
             )
         except BaseException as error:  # noqa: BLE001 - is raised in the test's own thread
             failed.append(error)
