@@ -74,8 +74,8 @@ docs: .make/python
 	@echo '== docs'; $(PY) -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
 # Two files at a time; those that look at all processes of the machine, or promise a time, come last and have it to themselves.
-WAITING := tests/engines tests/deploy tests/network tests/cli
-ALONE := tests/faults tests/demo tests/console
+WAITING := tests/console tests/engines tests/deploy tests/network tests/cli
+ALONE := tests/faults tests/demo
 TWO := -n 2 --dist loadfile
 # with PYTEST_ARGS a group may have none that is asked for, which pytest answers with 5
 ASKED = $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])

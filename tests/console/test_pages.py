@@ -22,13 +22,14 @@ LANGUAGES = ("en", "fr", "ar")
 SUBMIT = {"en": "Submit", "fr": "Soumettre", "ar": "إرسال"}
 CANCEL = {"en": "Cancel", "fr": "Annuler", "ar": "إلغاء"}
 WAITS = {"en": "Waits", "fr": "En attente", "ar": "قيد الانتظار"}
-CANCELLED = {"en": "Cancelled", "fr": "Annulé", "ar": "أُلغي"}
+CANCELLED = {"en": "Cancelled", "fr": "Annulée", "ar": "أُلغي"}
 JOB = """\
 name: {name}
 resources: {{cpus: 1, memory: 256MB}}
 max_duration: 10m
 data: {{class: personal, origin: MA}}
 run: |
+  trap exit TERM
   echo "it began"
   for i in $(seq 1 600); do printf 'step %s \\033[31mred\\033[0m <b>bold</b>\\n' $i; sleep 0.2; done
 """
