@@ -22,7 +22,7 @@ class Plot {
     this.figure = figure;
     this.text = text;
     this.data = JSON.parse(text);
-    this.place = document.createElement("div");
+    this.place = document.createElement("tawtin-plot"); // a name that no page has, so that no update takes it for its own
     this.place.className = "plot-drawn";
     this.place.dir = "ltr";
     this.place.setAttribute("data-local", "");

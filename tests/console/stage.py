@@ -44,12 +44,13 @@ class Stream:
     readers: list[queue.Queue[bytes | None]] = field(default_factory=list[queue.Queue[bytes | None]])
     opened: int = 0
 
-    def say(self, event: str, data: str = "") -> None:
+    def say(self, event: str, data: str = "", number: str = "") -> None:
+        named = f"id: {number}\n" if number else ""
         for each in list(self.readers):
-            each.put(f"event: {event}\ndata: {data}\n\n".encode())
+            each.put(f"event: {event}\n{named}data: {data}\n\n".encode())
 
-    def log(self, written: bytes) -> None:
-        self.say("log", json.dumps({"data": base64.b64encode(written).decode()}))
+    def log(self, written: bytes, number: str = "") -> None:
+        self.say("log", json.dumps({"data": base64.b64encode(written).decode()}), number)
 
 
 class Stage:

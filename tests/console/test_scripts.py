@@ -46,6 +46,7 @@ def html(main: str, *, live: str = "", before: str = "", scripts: tuple[str, ...
     )
 
 
+CUT = "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE"
 AWAY = '<div id="away" hidden>not live since <time data-age></time></div>'
 FORM = (
     '<form><label>Find <input id="find" name="q" value=""></label><label><input id="tick" type="checkbox"> all</label>'
@@ -105,7 +106,7 @@ def test_a_page_says_that_its_factory_went_away_and_comes_back_by_itself(
     stage: Stage, reader: Reader
 ) -> None:
     page, who = live_page(stage, reader)
-    who.forgive("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE")
+    who.forgive(CUT)
     expect(page.locator("#away")).to_be_hidden()
     stage.cut()
     expect(page.locator("#away")).to_be_visible()
@@ -150,7 +151,9 @@ def log_page(stage: Stage, reader: Reader) -> Page:
     )
     stage.put("/", html(f"<h1>log</h1>{box}"))
     stream = stage.stream("/log")
-    page = reader(stage.origin).page("/")
+    who = reader(stage.origin)
+    who.forgive(CUT)
+    page = who.page("/")
     until(lambda: stream.readers, "the page reads the log")
     return page
 
@@ -226,6 +229,52 @@ def test_a_log_is_followed_until_its_reader_scrolls_up(stage: Stage, reader: Rea
     page.uncheck("[data-follow]")
     page.check("[data-follow]")
     assert page.locator("pre").evaluate(at_end)
+
+
+def test_a_log_goes_on_where_it_was_cut(stage: Stage, reader: Reader) -> None:
+    page = log_page(stage, reader)
+    log = stage.stream("/log")
+    log.log("before ن".encode()[:-1], "8")
+    expect(page.locator("pre")).to_contain_text("before")
+    stage.cut()
+    expect(page.locator("pre")).to_have_attribute("data-js-state", "waiting")
+    stage.asked.clear()
+    stage.mend()
+    until(lambda: log.readers, "the page reads the log again")
+    asked = stage.asked[0]
+    assert asked.headers.get("Last-Event-ID") == "8" or asked.path == "/log?after=8"
+    log.log("ن".encode()[-1:] + b" after\n", "16")
+    expect(page.locator("pre")).to_have_text("before ن after\n")
+
+
+def test_a_page_that_nobody_sees_has_no_stream(stage: Stage, reader: Reader) -> None:
+    page, _ = live_page(stage, reader)
+    stream = stage.stream("/live")
+    hide = """hidden => {
+      Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(hide, True)
+
+    def gone() -> bool:
+        stream.say("changed")
+        return not stream.readers
+
+    until(gone, "the stream is closed")
+    expect(page.locator("h1")).to_have_text("1 runs")
+    page.evaluate(hide, False)
+    expect(page.locator("h1")).to_have_text("2 runs")
+    expect(page.locator("#away")).to_be_hidden()
+
+
+def test_what_is_long_is_copied_by_a_button(stage: Stage, reader: Reader) -> None:
+    stage.put("/", html('<h1>id</h1><button data-copy="sha256:1&lt;2">Copy</button>'))
+    who = reader(stage.origin)
+    who.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = who.page("/")
+    page.click("button")
+    expect(page.locator("button")).to_have_attribute("data-js-copied", "")
+    assert page.evaluate("navigator.clipboard.readText()") == "sha256:1<2"
 
 
 def test_what_cannot_be_undone_is_asked_in_place(stage: Stage, reader: Reader) -> None:

@@ -1,7 +1,8 @@
 // Turns the present <main> into the one that the server has now, and leaves alone what the reader did.
 //
 // What belongs to scripts: elements with `data-local`, attributes that begin with `data-js-`. What is never touched:
-// elements with `data-keep`, logs, editors, and fields in which something was entered.
+// elements with `data-keep`, logs, editors, and fields in which something was entered. What has `data-keep` or `data-log` needs
+// an id, by which it is found in what the server has now.
 import { Idiomorph } from "idiomorph";
 
 const KEPT = "[data-keep],[data-local],pre[data-log],textarea[data-editor]";

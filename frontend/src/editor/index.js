@@ -22,12 +22,13 @@ import { completeFrom } from "./complete.js";
 import { colours, look } from "./look.js";
 
 function takeOver(area) {
-  const host = document.createElement("div");
+  const host = document.createElement("tawtin-editor"); // a name that no page has, so that no update takes it for its own
   host.className = "editor";
   host.dir = "ltr";
   host.setAttribute("data-local", "");
   host.setAttribute("data-keep", "");
   const root = host.attachShadow({ mode: "open" });
+  host.style.display = "block";
   area.after(host);
   const check = checker(area);
   const label = area.labels?.[0]?.textContent.trim() ?? area.getAttribute("aria-label") ?? "YAML";
