@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 from babel import Locale
@@ -25,9 +25,14 @@ from fluent.syntax.ast import (
 from jinja2 import Environment, nodes
 
 import tawtin.web.console
+from tawtin.model.events import Event
+from tawtin.model.health import FaultKind
 from tawtin.model.reasons import Cause, Waiting
+from tawtin.model.resources import NodeHealth
+from tawtin.model.roaming import PeerState
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import WorkloadType
+from tawtin.web.console.pages.operator_keys import FACTORS
 from tawtin.web.console.pages.workloads import COLUMNS, STATUSES
 from tawtin.web.console.words import LANGUAGES, Words
 
@@ -41,6 +46,12 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "status-": STATUSES,
     "role-": tuple(Scope),
     "col-": COLUMNS,
+    "health-": tuple(NodeHealth),
+    "fault-": tuple(FaultKind),
+    "peer-": tuple(PeerState),
+    "key-": ("valid", "expired", "revoked"),
+    "limit-": tuple(FACTORS),
+    "event-": tuple(each.__name__ for each in get_args(Event)),
     "problem-": ("403", "404", "503"),
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }

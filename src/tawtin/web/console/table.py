@@ -6,7 +6,18 @@ from typing import Final
 
 from tawtin.model.tenant import Scope
 from tawtin.web.console.app import Page
-from tawtin.web.console.pages import account, network, new, rules, workload, workloads
+from tawtin.web.console.pages import (
+    account,
+    network,
+    new,
+    operator,
+    operator_events,
+    operator_keys,
+    operator_nodes,
+    rules,
+    workload,
+    workloads,
+)
 from tawtin.web.console.pages.live import live
 
 PAGES: Final = (
@@ -27,5 +38,16 @@ PAGES: Final = (
     Page("/plan", new.check, method="POST", scope=Scope.READ),
     Page("/schema.json", new.schema, scope=Scope.READ),
     Page("/rules", rules.show_rules, scope=Scope.READ),
+    Page("/operator", operator.show_operator, scope=Scope.ADMIN),
+    Page("/operator/events", operator_events.show_events, scope=Scope.ADMIN),
+    Page("/operator/node", operator_nodes.show_node, scope=Scope.ADMIN),
+    Page("/operator/node/drain", operator_nodes.drain, method="POST", scope=Scope.ADMIN),
+    Page("/operator/node/ready", operator_nodes.ready, method="POST", scope=Scope.ADMIN),
+    Page("/operator/node/quarantine", operator_nodes.take_out, method="POST", scope=Scope.ADMIN),
+    Page("/operator/node/return", operator_nodes.bring_back, method="POST", scope=Scope.ADMIN),
+    Page("/operator/tenants/{id}", operator_keys.show_tenant, scope=Scope.ADMIN),
+    Page("/operator/tenants/{id}/quota", operator_keys.set_quota, method="POST", scope=Scope.ADMIN),
+    Page("/operator/tenants/{id}/keys", operator_keys.issue, method="POST", scope=Scope.ADMIN),
+    Page("/operator/tenants/{id}/revoke", operator_keys.revoke, method="POST", scope=Scope.ADMIN),
     Page("/{rest:path}", account.nowhere),
 )

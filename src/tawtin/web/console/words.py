@@ -58,7 +58,7 @@ class Words:
         """Whether there is such a message."""
         return self._bundle.has_message(key)
 
-    def __call__(self, key: str, **values: Any) -> Markup:  # noqa: ANN401 - whatever the message names
+    def __call__(self, key: str, /, **values: Any) -> Markup:  # noqa: ANN401 - whatever the message names
         """A message as HTML. Numbers choose plurals; all else is isolated, and escaped unless it is Markup.
 
         Raises KeyError where there is no such message.
@@ -76,7 +76,7 @@ class Words:
         text = str(escape(self._format(key, given)))
         return Markup(_SLOT.sub(lambda found: slots[int(found[1])], text))  # noqa: S704 - escaped above
 
-    def plain(self, key: str, **values: Any) -> str:  # noqa: ANN401 - as above
+    def plain(self, key: str, /, **values: Any) -> str:  # noqa: ANN401 - as above
         """A message as text, for attributes and titles."""
         given = {
             name: value if isinstance(value, int | float) else f"{_FSI}{_still(value)}{_PDI}"
