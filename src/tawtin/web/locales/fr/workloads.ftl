@@ -23,7 +23,7 @@ col-carbon = Carbone, g/kWh
 col-move = À déplacer
 col-score = Note, s
 
-class-data = données { $class }, origine { $origin }
+class-data = données de classe { $class }, origine { $origin }
 print-verdict = Imprimer le verdict
 print-note = Verdict de l’usine { $factory }, { $country }.
 start-estimate = Démarrage prévu à { $when }
@@ -60,7 +60,7 @@ used-gpu = Temps GPU
 used-cpu = Temps processeur
 used-memory = Mémoire maximale
 evidence = Preuve
-spec-digest = Spécification, SHA-256
+spec-digest = Spéc., SHA-256
 log-entries = Entrées du journal d’audit
 receipt = Reçu
 outputs = Résultats
