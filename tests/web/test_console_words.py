@@ -56,6 +56,10 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }
 """What the ends of keys can be that are put together from what a factory knows."""
+OPEN: Final = ("rules-",)
+"""Beginnings of keys whose ends are data, such as what rules of a pack demand: any message of them counts as said."""
+HELD: Final = {"heading"}
+"""Names in templates that hold a key which a page has chosen."""
 VISIBLE: Final = {"aria-label", "title", "placeholder", "alt", "data-h", "label"}
 BIDI: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -166,9 +170,20 @@ def keys_of(node: nodes.Node, within: tuple[nodes.For, ...]) -> set[str]:
             assert node.expr2 is not None
             return keys_of(node.expr1, within) | keys_of(node.expr2, within)
         case nodes.Concat(nodes=[nodes.Const(value=str() as prefix), rest]):
-            return {f"{prefix}{end}" for end in looped(rest, within) or FAMILIES[prefix]}
+            return family(prefix, looped(rest, within))
+        case nodes.Name(name=name) if name in HELD:
+            return set()
         case _:
             raise AssertionError(f"a key that no test can know: {node}")
+
+
+def family(prefix: str, ends: tuple[str, ...] | None = None) -> set[str]:
+    """The keys that begin with `prefix`: those with these ends, else those that there can be."""
+    if ends is None and prefix not in FAMILIES and prefix.startswith(OPEN):
+        found = {key for key in catalogue("en") if key.startswith(prefix)}
+        assert found, prefix
+        return found
+    return {f"{prefix}{end}" for end in ends or FAMILIES[prefix]}
 
 
 def is_words(node: nodes.Node) -> bool:
@@ -188,21 +203,35 @@ def said(node: nodes.Node, within: tuple[nodes.For, ...] = ()) -> Iterator[str]:
 def said_by_page(path: Path) -> Iterator[str]:
     """Keys of messages in a module: what `words(...)` is called with."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call) or not node.args:
-            continue
-        target = node.func
-        if isinstance(target, ast.Attribute) and target.attr == "plain":
-            target = target.value
-        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
-        if name != "words":
-            continue
-        match node.args[0]:
-            case ast.Constant(value=str() as key):
-                yield key
-            case ast.JoinedStr(values=[ast.Constant(value=str() as prefix), ast.FormattedValue()]):
-                yield from (f"{prefix}{end}" for end in FAMILIES[prefix])
-            case other:
-                raise AssertionError(f"{path.name}:{other.lineno}: a key that no test can know")
+        match node:
+            case ast.Constant(value=str() as key) if key.startswith(OPEN):
+                yield from family(key) if key.endswith("-") else {key}
+            case ast.JoinedStr(values=[ast.Constant(value=str() as prefix), *_]) if prefix.startswith(OPEN):
+                yield from family(prefix)
+            case ast.Call(args=[asked, *_]) if name_of(node.func) == "words":
+                yield from called_with(asked, path)
+            case _:
+                pass
+
+
+def name_of(target: ast.expr) -> str:
+    if isinstance(target, ast.Attribute) and target.attr == "plain":
+        target = target.value
+    if isinstance(target, ast.Attribute):
+        return target.attr
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def called_with(asked: ast.expr, path: Path) -> set[str]:
+    match asked:
+        case ast.Constant(value=str() as key):
+            return {key}
+        case ast.JoinedStr(values=[ast.Constant(value=str() as prefix), *_]):
+            return family(prefix)
+        case ast.Name():
+            return set()  # it is a string of the same module, which is looked at by itself
+        case _:
+            raise AssertionError(f"{path.name}:{asked.lineno}: a key that no test can know")
 
 
 def test_every_message_is_known_and_every_known_one_is_said() -> None:
