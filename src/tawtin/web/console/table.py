@@ -18,6 +18,7 @@ from tawtin.web.console.pages import (
     workload,
     workloads,
 )
+from tawtin.web.console.pages import account, network, new, rules, usage, workload, workloads
 from tawtin.web.console.pages.live import live
 
 PAGES: Final = (
@@ -37,6 +38,8 @@ PAGES: Final = (
     Page("/new", new.submit, method="POST", scope=Scope.SUBMIT),
     Page("/plan", new.check, method="POST", scope=Scope.READ),
     Page("/schema.json", new.schema, scope=Scope.READ),
+    Page("/usage", usage.show_usage, scope=Scope.READ),
+    Page("/usage.csv", usage.download, scope=Scope.READ),
     Page("/rules", rules.show_rules, scope=Scope.READ),
     Page("/operator", operator.show_operator, scope=Scope.ADMIN),
     Page("/operator/events", operator_events.show_events, scope=Scope.ADMIN),
