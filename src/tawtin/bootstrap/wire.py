@@ -196,7 +196,7 @@ def make_gateway(settings: Settings, service: Service) -> Gateway | None:
         ),
         judge_of(settings),
         lambda: service.state,
-        batches.passes,
+        lambda: {**batches.passes(), **service.passes.held()},
         charge,
     )
     service.batches = batches

@@ -125,6 +125,9 @@ class Key(Record, frozen=True, kw_only=True):
     limits: Limits = Limits()
     batch: BatchPass | None = None
     """Of the job of a batch, which pays a lower price."""
+    of: str = ""
+    """The id of the key in whose name this one asks, if the control plane made it for somebody who is signed in: its
+    limits hold, it is charged, and the pass ends with it."""
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
@@ -269,7 +272,7 @@ def make_snapshot(
         if key.revoked_ms is None and key.tenant in tenants and key.scope in _ASKING
     }
     for id, each in (passes or {}).items():
-        made_by = keys.get(each.batch.key) if each.batch is not None else None
+        made_by = keys.get(each.batch.key if each.batch is not None else each.of)
         if made_by is not None and made_by.tenant == each.tenant:
             keys[id] = msgspec.structs.replace(each, expires_ms=made_by.expires_ms, limits=made_by.limits)
     return Snapshot(

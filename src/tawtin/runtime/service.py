@@ -28,6 +28,7 @@ from tawtin.runtime.errors import Conflict, Invalid, NotFound, ServiceError, Una
 from tawtin.runtime.factory import subject_of
 from tawtin.runtime.introductions import Introductions
 from tawtin.runtime.localising import rates_by
+from tawtin.runtime.passes import Passes
 from tawtin.runtime.roaming.lending import guest_tenant
 from tawtin.runtime.shelves import Shelves
 from tawtin.runtime.workloads import PAGE_MAX
@@ -58,6 +59,8 @@ class Service(Shelves):
         """What serves models; None where this factory serves none."""
         self.batches: Batches | None = None
         """Files and batches of requests for models; None as above."""
+        self.passes = Passes(self)
+        """With which pages ask models in the name of who is signed in."""
         if self.neighbours is not None:
             self.introductions = Introductions(self, self.neighbours.signer, self.neighbours.transport)
 

@@ -22,6 +22,13 @@ class Caller(NamedTuple):
     key_id: str
     key: Key
 
+    @property
+    def charged(self) -> str:
+        """The id of the key that what it asks counts against: that which made it, if it is a pass."""
+        if self.key.batch is not None:
+            return self.key.batch.key
+        return self.key.of or self.key_id
+
 
 def now_ms() -> int:
     """Milliseconds UTC."""

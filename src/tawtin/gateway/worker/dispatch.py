@@ -188,7 +188,7 @@ class Dispatch:
         asked = Reserve(
             receipt=receipt,
             tenant=caller.key.tenant,
-            key=caller.key.batch.key if caller.key.batch is not None else caller.key_id,
+            key=caller.charged,
             model=model.name,
             tokens_in=tokens_in,
             tokens_max=tokens_in + out_max,
