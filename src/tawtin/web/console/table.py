@@ -8,6 +8,7 @@ from tawtin.model.tenant import Scope
 from tawtin.web.console.app import Page
 from tawtin.web.console.pages import (
     account,
+    models,
     network,
     new,
     operator,
@@ -15,10 +16,10 @@ from tawtin.web.console.pages import (
     operator_keys,
     operator_nodes,
     rules,
+    usage,
     workload,
     workloads,
 )
-from tawtin.web.console.pages import account, network, new, rules, usage, workload, workloads
 from tawtin.web.console.pages.live import live
 
 PAGES: Final = (
@@ -38,6 +39,9 @@ PAGES: Final = (
     Page("/new", new.submit, method="POST", scope=Scope.SUBMIT),
     Page("/plan", new.check, method="POST", scope=Scope.READ),
     Page("/schema.json", new.schema, scope=Scope.READ),
+    Page("/models", models.show_models, scope=Scope.READ),
+    Page("/models/ask", models.asked, scope=Scope.READ),
+    Page("/models/ask", models.ask_model, method="POST", scope=Scope.SUBMIT),
     Page("/usage", usage.show_usage, scope=Scope.READ),
     Page("/usage.csv", usage.download, scope=Scope.READ),
     Page("/rules", rules.show_rules, scope=Scope.READ),

@@ -109,6 +109,13 @@ class Words:
         parts = (code, text) if self.tag == "en" else (text, code)
         return Markup('<bdi dir="ltr">{} {}</bdi>').format(*parts)
 
+    def fine_money(self, minor: float, currency: str) -> Markup:
+        """A price that may be far below a minor unit: with six digits more."""
+        digits = get_currency_precision(currency)
+        pattern = "#,##0." + "0" * digits + "#" * 6
+        text = format_decimal(minor / 10**digits, format=pattern, locale=self.locale)
+        return Markup('<bdi dir="ltr">{} <span class="unit">{}</span></bdi>').format(text, currency)
+
     def percent(self, basis_points: int) -> Markup:
         """A share in hundredths of a per cent."""
         return _ltr(format_decimal(basis_points / 100, format="0.0", locale=self.locale) + "\u202f%")
