@@ -15,6 +15,12 @@ HEIGHT: Final = 886.0
 _WEST, _NORTH = -34.0, 44.5
 _Y: Final = 11.0
 _X: Final = _Y * math.cos(math.radians(10))
+_BEND: Final = 0.12
+"""How far the middle of a link is from the straight line, in lengths of it: links in one direction come apart."""
+_LINK_LABEL: Final = (150.0, 26.0)
+_SAMPLES: Final = 40
+_CROSSED: Final = 500.0
+"""What hiding a piece of a link costs a label, in units of hidden area."""
 _APART: Final = 26.0
 """Factories nearer to each other than this are drawn side by side."""
 
@@ -72,18 +78,80 @@ def spots(
             turn += 1
         at[name] = (min(max(x, 20.0), WIDTH - 20), min(max(y, 20.0), HEIGHT - 20))
     taken = [(x - 16, y - 16, x + 16, y + 16) for x, y in at.values()]
+    links = [Link.between(at[names[0][0]], at[name]) for name, _ in names[1:]] if names else []
+    taken += [_around(link.middle, _LINK_LABEL) for link in links]
+    points = [link.at(step / _SAMPLES) for link in links for step in range(2, _SAMPLES - 1)]
     found: dict[str, Spot] = {}
     for name, (x, y) in at.items():
         side, box = min(
             ((side, _box(side, x, y, label)) for side in ("right", "left", "above", "below")),
-            key=lambda each: (_lost(each[1], taken), each[0] != "right"),
+            key=lambda each: (_lost(each[1], taken) + _hidden(each[1], points), each[0] != "right"),
         )
         taken.append(box)
         found[name] = Spot(name=name, x=x, y=y, side=side)
     return found
 
 
+Point = tuple[float, float]
 Box = tuple[float, float, float, float]
+
+
+class Link(Record, frozen=True, kw_only=True):
+    """A bent line between two factories: a quadratic curve."""
+
+    begin: Point
+    bend: Point
+    end: Point
+
+    @classmethod
+    def between(cls, begin: Point, end: Point) -> Link:
+        """The link of two places."""
+        (x1, y1), (x2, y2) = begin, end
+        bend = (x1 + x2) / 2 + 2 * _BEND * (y2 - y1), (y1 + y2) / 2 - 2 * _BEND * (x2 - x1)
+        return cls(begin=begin, bend=bend, end=end)
+
+    def at(self, share: float) -> Point:
+        """The point at this share of it, from 0 to 1."""
+        a, b, c = (1 - share) ** 2, 2 * share * (1 - share), share**2
+        return (
+            a * self.begin[0] + b * self.bend[0] + c * self.end[0],
+            a * self.begin[1] + b * self.bend[1] + c * self.end[1],
+        )
+
+    @property
+    def middle(self) -> Point:
+        """Where its label stands."""
+        return self.at(0.5)
+
+    @property
+    def whole(self) -> str:
+        """All of it, as the `d` of a path."""
+        return self._path(0.0, 1.0)
+
+    @property
+    def gap(self) -> str:
+        """It with a gap in the middle."""
+        return self._path(0.0, 0.4) + self._path(0.6, 1.0)
+
+    def _path(self, first: float, last: float) -> str:
+        """A part of it; parts of a quadratic curve are such curves."""
+        (x1, y1), (x3, y3) = self.at(first), self.at(last)
+        bends = [
+            (1 - first) * (1 - last) * a + (first + last - 2 * first * last) * b + first * last * c
+            for a, b, c in zip(self.begin, self.bend, self.end, strict=True)
+        ]
+        return f"M{x1:.1f} {y1:.1f}Q{bends[0]:.1f} {bends[1]:.1f} {x3:.1f} {y3:.1f}"
+
+
+def _around(middle: Point, size: tuple[float, float]) -> Box:
+    (x, y), (width, height) = middle, size
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _hidden(box: Box, points: list[Point]) -> float:
+    """What it costs that these points lie under a label."""
+    left, top, right, bottom = box
+    return _CROSSED * sum(1 for x, y in points if left <= x <= right and top <= y <= bottom)
 
 
 def _box(side: str, x: float, y: float, label: tuple[float, float]) -> Box:

@@ -10,7 +10,7 @@ from tawtin.core.meter import month_of
 from tawtin.model.base import Record
 from tawtin.model.roaming import PeerState
 from tawtin.model.workload import Phase, RunState
-from tawtin.web.console.places import HEIGHT, WIDTH, spots
+from tawtin.web.console.places import HEIGHT, WIDTH, Link, spots
 
 if TYPE_CHECKING:
     from tawtin.core.state import State
@@ -49,6 +49,8 @@ class Seen(Record, frozen=True, kw_only=True):
     x: float = 0.0
     y: float = 0.0
     side: str = "right"
+    link: Link | None = None
+    """To this factory; None for itself."""
 
     @property
     def used(self) -> float:
@@ -64,6 +66,12 @@ class Seen(Record, frozen=True, kw_only=True):
     def line(self) -> int:
         """Its place from the top, in steps of half a per cent."""
         return round(self.y / HEIGHT * 200)
+
+    @property
+    def label(self) -> tuple[int, int]:
+        """Where the label of its link stands, in steps of half a per cent."""
+        x, y = self.link.middle if self.link is not None else (self.x, self.y)
+        return round(x / WIDTH * 200), round(y / HEIGHT * 200)
 
     @property
     def cut(self) -> bool:
@@ -160,7 +168,17 @@ def _seen(visit: Visit) -> list[Seen]:
             found.append(_peer(visit, peer, out.get(name, 0), guests.get(name, 0)))
     names = [(each.name, each.country) for each in found]
     at = spots(names, visit.console.settings.places, _LABEL)
-    return [replace(each, x=at[each.name].x, y=at[each.name].y, side=at[each.name].side) for each in found]
+    home = at[site.name]
+    return [
+        replace(
+            each,
+            x=at[each.name].x,
+            y=at[each.name].y,
+            side=at[each.name].side,
+            link=None if each.here else Link.between((home.x, home.y), (at[each.name].x, at[each.name].y)),
+        )
+        for each in found
+    ]
 
 
 def _peer(visit: Visit, peer: Peer, out: int, guests: int) -> Seen:

@@ -9,6 +9,7 @@ import msgspec
 from tawtin.runtime.errors import Invalid, Refused, ServiceError
 from tawtin.spec.errors import SpecError
 from tawtin.spec.schema import json_schema
+from tawtin.web.console.verdicts import says_of
 from tawtin.web.console.visit import GUARDS, ROOT
 from tawtin.web.errors import HttpError, problem_of
 from tawtin.web.exchange import Answer
@@ -66,7 +67,8 @@ async def check(visit: Visit) -> Answer:
     visit.check_token(visit.exchange.header(b"x-tawtin-csrf"))
     spec = (await visit.exchange.body()).decode("utf-8", "replace")
     plan, problem = await _plan(visit, spec)
-    return visit.render("plan.html", plan=plan, problem=problem, marks=_marks(problem))
+    says = says_of(visit.service.state.judge, visit.words)
+    return visit.render("plan.html", plan=plan, problem=problem, marks=_marks(problem), says=says)
 
 
 async def schema(visit: Visit) -> Answer:
@@ -105,5 +107,6 @@ def _page(visit: Visit, spec: str, plan: PlanView | None, problem: Problem | Non
         plan=plan,
         problem=problem,
         marks=_marks(problem),
+        says=says_of(visit.service.state.judge, visit.words),
         status=200 if problem is None else 422,
     )

@@ -13,6 +13,7 @@ from tawtin.model.tenant import Scope
 from tawtin.model.workload import Usage
 from tawtin.runtime.actor import SCOPES
 from tawtin.web.console.spent import spent_so_far
+from tawtin.web.console.verdicts import says_of
 from tawtin.web.console.visit import ROOT
 from tawtin.web.console.words import TIMES
 from tawtin.web.exchange import Answer
@@ -65,6 +66,8 @@ async def show_workload(visit: Visit) -> Answer:
         runs=runs,
         steps=_steps(visit, view),
         shape=_shape(work, run),
+        says=says_of(service.state.judge, visit.words),
+        data_class=_class(visit.words, work.spec.data.data_class),
         gpus=shape.gpus,
         origin=visit.words.country(work.spec.data.origin or service.site.country),
         spent=spent_so_far(view, visit.console.now_ms()),
@@ -93,6 +96,11 @@ async def _log(visit: Visit, work: Workload) -> tuple[str, bool]:
 def plain_log(text: str) -> str:
     """A log without what terminals take for orders."""
     return _ORDERS.sub("", text)
+
+
+def _class(words: Words, name: str) -> str:
+    key = f"rules-class-{name}"
+    return words.plain(key) if words.has(key) else name
 
 
 def _shape(work: Workload, run: Run | None) -> str:

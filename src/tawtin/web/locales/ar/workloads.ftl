@@ -73,6 +73,7 @@ max-duration = أقصى مدة
 verdict-title = أين يجوز تشغيله، ولماذا
 verdict = القرار
 rule = القاعدة والمرجع القانوني
+in-full = بالتفصيل
 chosen = المختار
 allowed = مسموح به
 refused = مرفوض

@@ -69,6 +69,7 @@ max-duration = Longest duration
 verdict-title = Where may it run, and why
 verdict = Verdict
 rule = Rule and citation
+in-full = In full
 chosen = chosen
 allowed = Allowed
 refused = Refused

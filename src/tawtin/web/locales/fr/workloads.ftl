@@ -70,6 +70,7 @@ max-duration = Durée maximale
 verdict-title = Où peut-elle s’exécuter, et pourquoi
 verdict = Verdict
 rule = Règle et référence juridique
+in-full = En détail
 chosen = choisie
 allowed = Autorisé
 refused = Refusé
