@@ -6,6 +6,8 @@ import { retrying } from "./stream.js";
 import { Terminal } from "./terminal.js";
 
 const LINES_MAX = 5000;
+/** Lines wait this long for others; longer where showing them takes long, so that reading has most of the time. */
+const SHOW_MS = 50;
 const attached = new WeakSet();
 
 export function followLogs() {
@@ -28,6 +30,7 @@ class Log {
     this.count = 0;
     this.cut = false;
     this.timer = 0;
+    this.pause = SHOW_MS;
     this.begun = false;
     this.older = null;
     this.unended = null;
@@ -54,16 +57,13 @@ class Log {
     return this.box.querySelector("[data-log-search]");
   }
 
-  get sought() {
-    return (this.search?.value ?? "").toLowerCase();
-  }
-
   #state(name) {
     this.pre.setAttribute("data-js-state", name);
   }
 
   #take(data) {
-    this.#hold(this.terminal.take(Uint8Array.from(atob(data), (each) => each.charCodeAt(0))));
+    const bytes = Uint8Array.fromBase64?.(data) ?? Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+    this.#hold(this.terminal.take(bytes));
   }
 
   #end() {
@@ -72,11 +72,11 @@ class Log {
     this.#state("ended");
   }
 
-  /** Lines wait a moment, so that a flood of events is one change of the page; of a flood only the end is shown. */
+  /** A flood of events is one change of the page, and only its end is shown. */
   #hold(lines) {
     for (const line of lines) this.pending.push(line);
     if (this.pending.length > 2 * LINES_MAX) this.#drop();
-    this.timer ||= setTimeout(() => this.#flush(), 50);
+    this.timer ||= setTimeout(() => this.#flush(), this.pause);
   }
 
   #drop() {
@@ -85,6 +85,12 @@ class Log {
   }
 
   #flush() {
+    const began = performance.now();
+    this.#show();
+    this.pause = Math.max(SHOW_MS, 4 * (performance.now() - began));
+  }
+
+  #show() {
     this.timer = 0;
     if (!this.begun) this.pre.replaceChildren();
     this.begun = true;
@@ -120,14 +126,10 @@ class Log {
   }
 
   #filter(rows) {
-    const sought = this.sought;
+    const sought = this.search?.value.toLowerCase() ?? "";
     for (const each of rows) {
       each.hidden = sought !== "" && each !== this.older && !each.textContent.toLowerCase().includes(sought);
     }
-    this.#tell(sought);
-  }
-
-  #tell(sought) {
     const found = this.box.querySelector("[data-log-found]");
     if (!found) return;
     const shown = sought && this.pre.querySelectorAll(":scope > :not([hidden], [data-js-older])").length;
@@ -152,9 +154,9 @@ class Log {
   }
 }
 
-/** An element for a line: text nodes, and spans of one of the three classes. */
+/** An element for a line, a block so that lines are laid out one by one: text, and spans of one of the three classes. */
 function row(line, end) {
-  const made = document.createElement("span");
+  const made = document.createElement("div");
   for (const [name, text] of line) {
     if (!name) made.append(text);
     else {
