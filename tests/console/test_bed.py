@@ -1,4 +1,4 @@
-"""What the tests of pages rest on can fail: complaints of pages are found, and cables between the five are cut."""
+"""What the tests of pages rest on can fail: complaints of pages are found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from demo.network import Network
 from tests.console.browser import Watched, picture, violations
 from tests.console.stage import Answer, Stage
 
@@ -53,11 +52,3 @@ def test_axe_finds_what_is_wrong_and_pictures_are_kept(
     assert found.startswith("image-alt (critical): ['img']")
     assert picture(page, "broken", tmp_path).read_bytes().startswith(b"\x89PNG")
     who.close()
-
-
-@pytest.mark.slow
-def test_the_five_know_each_other_until_a_cable_is_cut(network: Network) -> None:
-    peers = {name: answer["items"] for name, answer in network.ask("peer", "list").items()}
-    assert {name: len(known) for name, known in peers.items()} == dict.fromkeys(peers, 4)
-    assert network.cables.cut("Casablanca") == 8
-    assert network.cables.cut("Casablanca", cut=False) == 8

@@ -20,15 +20,18 @@ _QUIET_S: Final = 10.0
 
 async def live(visit: Visit) -> Answer:
     """Follow a workload, or the whole factory."""
-    workload = visit.query.get("workload", "")
+    workload, seen = visit.query.get("workload", ""), visit.query.get("seen", "")
+    version = visit.service.state.seq
     if workload:
-        await visit.service.view(visit.actor, workload)  # only its own tenant's
-    return Answer(media=b"text/event-stream", stream=_news(visit, workload or "*"))
+        version = (await visit.service.view(visit.actor, workload)).workload.version  # only its own tenant's
+    behind = bool(seen) and seen != str(version)
+    return Answer(media=b"text/event-stream", stream=_news(visit, workload or "*", behind=behind))
 
 
-async def _news(visit: Visit, subject: str) -> AsyncIterator[bytes]:
+async def _news(visit: Visit, subject: str, *, behind: bool) -> AsyncIterator[bytes]:
+    """`behind`: something happened after the page was rendered and before it listened."""
     exchange, seconds = visit.exchange, visit.console.settings.live_seconds
-    yield HEARTBEAT
+    yield _CHANGED if behind else HEARTBEAT
     while not exchange.closing.is_set() and visit.service.holder(visit.actor.key) is not None:
         await visit.service.changed(subject, int(_QUIET_S * 1000))
         yield _CHANGED

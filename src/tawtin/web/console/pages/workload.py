@@ -162,6 +162,9 @@ async def log_of(visit: Visit) -> Answer:
     exchange.actor = visit.actor
     download = visit.query.get("download") == "1"
     exchange.query = query_of(LogRange, b"" if download else b"follow=true&tail=5000")
+    after = visit.query.get("after", "")
+    if after and not download:  # a page that began a stream anew says where the last one ended
+        exchange.headers.setdefault(b"last-event-id", after.encode("latin-1", "replace"))
     found = await read_logs(exchange)
     if download:
         name = f"{exchange.params['id']}.log".encode("ascii", "replace")

@@ -46,6 +46,7 @@ log = Log
 log-search = Search the log
 log-whole = The whole log of the last run.
 log-cut = The last { $size } of the last run; the download has all that is kept.
+log-older = Older lines are in the download.
 download = Download
 follow = follow
 runs = Runs

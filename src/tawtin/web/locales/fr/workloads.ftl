@@ -47,6 +47,7 @@ log = Journal
 log-search = Chercher dans le journal
 log-whole = Tout le journal de la dernière exécution.
 log-cut = Les derniers { $size } de la dernière exécution ; le téléchargement contient tout ce qui est conservé.
+log-older = Les lignes plus anciennes sont dans le téléchargement.
 download = Télécharger
 follow = suivre
 runs = Exécutions
