@@ -364,4 +364,4 @@ def test_the_pages_are_there_in_each_language(factory: Factory, operator: Browse
         page = operator.page(path)
         assert f'<html lang="{tag}"' in page
         assert "Out of service" not in page
-    assert ("الجهات" if tag == "ar" else "Organisations") in operator.page("/console/operator")
+    assert ("الجهات" if tag == "ar" else "Locataires") in operator.page("/console/operator")

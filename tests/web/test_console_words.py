@@ -56,10 +56,12 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }
 """What the ends of keys can be that are put together from what a factory knows."""
-OPEN: Final = ("rules-",)
-"""Beginnings of keys whose ends are data, such as what rules of a pack demand: any message of them counts as said."""
+OPEN: Final = ("rules-", "usage-", "models-")
+"""Beginnings of keys that pages choose as strings, or whose ends are data, such as what rules of a pack demand."""
 HELD: Final = {"heading"}
 """Names in templates that hold a key which a page has chosen."""
+PROPER: Final = {"curl", "Python"}
+"""Names of programs, the same in every language."""
 VISIBLE: Final = {"aria-label", "title", "placeholder", "alt", "data-h", "label"}
 BIDI: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -171,8 +173,14 @@ def keys_of(node: nodes.Node, within: tuple[nodes.For, ...]) -> set[str]:
             return keys_of(node.expr1, within) | keys_of(node.expr2, within)
         case nodes.Concat(nodes=[nodes.Const(value=str() as prefix), rest]):
             return family(prefix, looped(rest, within))
+        case nodes.Getitem(node=nodes.Tuple(items=items)):
+            return set[str]().union(*(keys_of(each, within) for each in items))
         case nodes.Name(name=name) if name in HELD:
             return set()
+        case nodes.Name():
+            found = looped(node, within)
+            assert found, f"a key that no test can know: {node}"
+            return set(found)
         case _:
             raise AssertionError(f"a key that no test can know: {node}")
 
@@ -254,8 +262,8 @@ class Seen(HTMLParser):
         self._hidden = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._hidden = tag if tag in {"script", "style"} else self._hidden
-        self.found += [value or "" for name, value in attrs if name in VISIBLE]
+        self._hidden = tag if tag in {"script", "style", "pre"} else self._hidden  # `pre` has code and logs
+        self.found += [value or "" for name, value in attrs if name in VISIBLE and value not in PROPER]
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = "" if tag == self._hidden else self._hidden

@@ -49,6 +49,7 @@ models-asked = sollicité
 models-untold = pas encore signalé
 models-shut = { $count ->
     [one] écarté par { $count } processus
+    [many] écarté par { $count } de processus
    *[other] écarté par { $count } processus
 }
 models-no-replicas = Aucun serveur de modèle n’est présent actuellement.

@@ -6,7 +6,7 @@ alarm = Un pair demande votre attention.
 store-restored = La base a été restaurée d’une sauvegarde.
 store-silent = Rien ne part vers les pairs avant que tous aient dit ce qu’ils savent. Pas encore entendus :
 store-was-restored = La base a été restaurée d’une sauvegarde : { $when }.
-not-isolated = Les exécutions ne sont pas isolées ici : seule l’organisation propre de l’usine peut exécuter des charges.
+not-isolated = Les exécutions ne sont pas isolées ici : seul le locataire propre de l’usine peut exécuter des charges.
 
 nodes = Nœuds
 node = Nœud
@@ -91,15 +91,15 @@ queue-none = Rien n’attend.
 waiting = En attente
 not-explained = non examiné
 
-tenants = Organisations
-tenants-none = Aucune organisation ne porte ce nom.
+tenants = Locataires
+tenants-none = Aucun locataire ne porte ce nom.
 tenants-more = { $count ->
-    [one] { $count } autre n’est pas affichée : cherchez-la.
-    [many] { $count } d’autres ne sont pas affichées : cherchez-les.
-   *[other] { $count } autres ne sont pas affichées : cherchez-les.
+    [one] { $count } autre n’est pas affiché : cherchez-le.
+    [many] { $count } d’autres ne sont pas affichés : cherchez-les.
+   *[other] { $count } autres ne sont pas affichés : cherchez-les.
 }
-tenant-open = Ouverte
-tenant-closed = Fermée
+tenant-open = Ouvert
+tenant-closed = Fermé
 tenant-owner = Propriétaire
 held-gpus = GPU occupés
 held-cpus = Processeurs occupés
@@ -164,7 +164,7 @@ event = Événement
 about = Objet
 detail = Détail
 by = Par la clé
-event-TenantPut = Organisation modifiée
+event-TenantPut = Locataire modifié
 event-KeyPut = Clé modifiée
 event-NodePut = Nœud annoncé
 event-NodeRemoved = Nœud parti

@@ -145,5 +145,5 @@ rules-says-data-class = La classe de données est inconnue.
 rules-says-site-country = Le pays de l’usine n’est pas un pays de la norme ISO 3166-1.
 rules-says-spec-residency-allow = La charge de travail nomme les pays admis, et celui-ci n’en fait pas partie.
 rules-says-spec-residency-deny = La charge de travail nomme ce pays parmi ceux qu’elle exclut.
-rules-says-tenant-residency-allow = L’organisation nomme les pays admis pour ses données, et celui-ci n’en fait pas partie.
-rules-says-tenant-residency-deny = L’organisation nomme ce pays parmi ceux qu’elle exclut pour ses données.
+rules-says-tenant-residency-allow = Le locataire nomme les pays admis pour ses données, et celui-ci n’en fait pas partie.
+rules-says-tenant-residency-deny = Le locataire nomme ce pays parmi ceux qu’il exclut pour ses données.

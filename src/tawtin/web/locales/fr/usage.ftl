@@ -16,6 +16,7 @@ usage-budget-left = Budget restant
 usage-of-budget = sur { $amount } ce mois-ci
 usage-of-budgets = { $count ->
     [one] sur { $amount }, pour un locataire doté d’un budget
+    [many] sur { $amount }, pour { $count } de locataires dotés d’un budget
    *[other] sur { $amount }, pour { $count } locataires dotés d’un budget
 }
 usage-no-budget = aucun budget n’est fixé
@@ -25,6 +26,7 @@ usage-cpu-hours = Heures-CPU
 usage-and-cpu-hours = et { $hours } heures-CPU
 usage-runs = { $count ->
     [one] { $count } exécution
+    [many] { $count } d’exécutions
    *[other] { $count } exécutions
 }
 usage-rate-of-gpu = du temps GPU utilisé sur place
