@@ -3,6 +3,7 @@
 models-what = يقدمها هذا المصنع من عنوان واحد متوافق مع واجهة OpenAI.
 models-none = لا تُقدَّم هنا أي نماذج
 models-none-what = يسمّي مشغّل المصنع بعضها في { $file } ثم يعيد تشغيله. فتظهر هنا بأسعارها واستخدامها ومكان لتجربتها.
+models-example = مثال على { $file }
 models-catalogue = الفهرس
 models-model = النموذج
 models-languages = اللغات

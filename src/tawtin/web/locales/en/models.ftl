@@ -3,6 +3,7 @@
 models-what = Served by this factory, behind one address that speaks OpenAI's API.
 models-none = No models are served here
 models-none-what = Whoever operates the factory names some in { $file } and starts it again. They appear here, with prices, use and a place to try them.
+models-example = Example of { $file }
 models-catalogue = Catalogue
 models-model = Model
 models-languages = Languages

@@ -3,6 +3,7 @@
 models-what = Servis par cette usine, derrière une adresse unique compatible avec l’API d’OpenAI.
 models-none = Aucun modèle n’est servi ici
 models-none-what = L’opérateur de l’usine en nomme dans { $file }, puis la redémarre. Ils apparaissent ici, avec leurs prix, leur usage et de quoi les essayer.
+models-example = Exemple de { $file }
 models-catalogue = Catalogue
 models-model = Modèle
 models-languages = Langues
