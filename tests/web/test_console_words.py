@@ -52,6 +52,8 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "key-": ("valid", "expired", "revoked"),
     "limit-": tuple(FACTORS),
     "event-": tuple(each.__name__ for each in get_args(Event)),
+    "usage-rate-of-": ("gpu", "cpu"),
+    "usage-ring-": ("gpu", "cpu", "bytes", "runs", "tokens"),
     "problem-": ("403", "404", "503"),
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from markupsafe import Markup
 
 from tawtin.core.meter import MICRO, month_of
 from tawtin.model.base import Record
@@ -27,6 +26,31 @@ if TYPE_CHECKING:
     from tawtin.web.console.visit import Visit
     from tawtin.web.console.words import Words
 
+SETTINGS: Final = """\
+[models.atlas-7b]
+context_tokens_max = 32768
+
+[[models.atlas-7b.replicas]]
+url = "http://10.0.0.7:8000"
+"""
+"""How an operator names a model."""
+_CURL: Final = """\
+curl {url}/chat/completions \\
+  -H "Authorization: Bearer $TAWTIN_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "..."}}]}}'
+"""
+_PYTHON: Final = """\
+import os
+from openai import OpenAI
+
+client = OpenAI(base_url="{url}", api_key=os.environ["TAWTIN_KEY"])
+answer = client.chat.completions.create(
+    model="{model}",
+    messages=[{{"role": "user", "content": "..."}}],
+)
+print(answer.choices[0].message.content)
+"""
 _SSE: Final = b"text/event-stream"
 _TOKENS: Final = 512
 _TOKENS_MAX: Final = 1 << 20
@@ -92,8 +116,20 @@ async def _page(visit: Visit, prompt: Prompt | None, said: Said | None) -> Answe
         said=said,
         tokens_most=_TOKENS_MAX,
         chars_most=_PROMPT_CHARS_MAX,
-        example=served.models[0].name if served and served.models else "",
+        settings=SETTINGS,
+        examples=_examples(served),
     )
+
+
+def _examples(served: EndpointsView | None) -> list[tuple[str, str]]:
+    """The first request from a program: what it is written for, and the text."""
+    if served is None or not served.models:
+        return []
+    name = served.models[0].name
+    return [
+        (kind, text.format(url=served.url, model=name))
+        for kind, text in (("curl", _CURL), ("Python", _PYTHON))
+    ]
 
 
 def _names(served: EndpointsView) -> set[str]:
@@ -209,21 +245,19 @@ def _event(name: str, value: object) -> bytes:
 
 def _facts(words: Words, told: Told, model: ModelView, last: Piece) -> tuple[tuple[str, str], ...]:
     """Where an answer was made and what it came to, as plain text."""
-    pairs: list[tuple[str, Any]] = []
+    pairs: list[tuple[str, str]] = []
     if told.country:
-        pairs.append(("models-answered-in", words.country(told.country)))
+        pairs.append((words.plain("models-answered-in"), words.country(told.country)))
     if told.factory:
-        pairs.append(("models-answered-by", told.provider or told.factory))
+        pairs.append((words.plain("models-answered-by"), told.provider or told.factory))
     if last.tokens_in is not None and last.tokens_out is not None:
         micro = (
             last.tokens_in * model.input_minor_per_million + last.tokens_out * model.output_minor_per_million
         )
-        pairs.append(("usage-tokens-in", words.number(last.tokens_in)))
-        pairs.append(("usage-tokens-out", words.number(last.tokens_out)))
-        pairs.append(("cost", words.fine_money(micro / MICRO, model.currency)))
+        price = words.fine_money(micro / MICRO, model.currency)
+        pairs.append((words.plain("usage-tokens-in"), words.number(last.tokens_in).striptags()))
+        pairs.append((words.plain("usage-tokens-out"), words.number(last.tokens_out).striptags()))
+        pairs.append((words.plain("cost"), price.striptags()))
     if told.receipt:
-        pairs.append(("receipt", told.receipt))
-    return tuple(
-        (words.plain(key), value.striptags() if isinstance(value, Markup) else str(value))
-        for key, value in pairs
-    )
+        pairs.append((words.plain("receipt"), told.receipt))
+    return tuple(pairs)
