@@ -151,7 +151,7 @@ def _steps(visit: Visit, view: WorkloadView) -> list[Step]:
 
 def _until(words: Words, work: Workload, run: Run | None) -> object:
     limit = work.spec.max_duration_ms
-    if limit is None or run is None or run.started_ms is None:
+    if limit is None or run is None or run.started_ms is None or run.ended_ms is not None:
         return ""
     return words("at-latest", when=words.clock(run.started_ms + limit))
 
