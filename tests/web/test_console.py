@@ -389,3 +389,39 @@ def test_assets_are_kept_for_good_under_a_name_of_their_content(
     assert http.get("/console/static/000000000000/..%2f..%2fapp.py").status_code == 404
     assert http.get("/").headers["location"] == "/console/"
     assert http.get("/console/").headers["cache-control"] == "no-store"
+
+
+def test_what_is_shared_between_readers_has_the_form_token_of_each(
+    factory: Factory, browsers: list[Browser]
+) -> None:
+    one, two = signed_in(factory, browsers, "shared"), signed_in(factory, browsers, "shared")
+    other = signed_in(factory, browsers, "rival")
+    work = one.submit(SPEC.format(name="seen-by-two"))
+    part = {"x-tawtin-part": "main"}
+    pages = [each.http.get("/console/workloads", headers=part).text for each in (one, two, other)]
+    assert ["seen-by-two" in page for page in pages] == [True, True, False]
+    tokens = [dict(re.findall(r'name="(csrf)" value="([^"]+)"', page))["csrf"] for page in pages]
+    assert len(set(tokens)) == 3
+    for browser, token, status in ((two, tokens[0], 403), (other, tokens[0], 403), (two, tokens[1], 303)):
+        got = browser.http.post(f"/console/workloads/{work}/cancel", data={"csrf": token})
+        assert got.status_code == status
+
+
+def test_nothing_that_happens_while_a_page_is_told_is_missed(
+    factory: Factory, browsers: list[Browser]
+) -> None:
+    """The client gives up after five seconds without news, and a quiet page is told of nothing for ten."""
+    browser = signed_in(factory, browsers, "busy")
+    with browser.http.stream("GET", "/console/live") as stream:
+        told = (line for line in stream.iter_lines() if line.startswith("event:"))
+        for number in range(8):
+            browser.submit(SPEC.format(name=f"w{number}"))
+            page = ""
+            while f"w{number}" not in page:
+                assert next(told) == "event: changed"
+                page = browser.http.get("/console/workloads", headers={"x-tawtin-part": "main"}).text
+
+
+def test_an_address_with_too_many_parameters_is_refused(factory: Factory, browsers: list[Browser]) -> None:
+    browser = signed_in(factory, browsers, "lab")
+    assert browser.http.get("/console/workloads?" + "a=1&" * 500).status_code == 400

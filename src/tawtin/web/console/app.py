@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tawtin.web.console.assets import BASE, Assets
+from tawtin.web.console.pulse import Pulse
 from tawtin.web.console.session import Sessions, open_secret
 from tawtin.web.console.visit import ROOT, SignInFirst, Visit
 from tawtin.web.console.words import LANGUAGES, NAMES, SHORT
@@ -67,6 +69,9 @@ class Console:
         }
         self.environment.globals.update(given)
         self._pages = pages
+        self.blank = secrets.token_hex(16)
+        """Where the token of a form goes in what several share: nobody else can write it."""
+        self.pulse = Pulse(service, settings.live_seconds)
 
     def now_ms(self) -> int:
         """The time, milliseconds UTC."""
@@ -93,17 +98,33 @@ class Console:
             try:
                 if page.scope is not None:
                     visit.actor.need(page.scope)
+                if visit.part and page.scope is not None and page.method == "GET":
+                    return await self._part(page, visit)
                 return await page.show(visit)
             except Gone:
                 raise
             except SignInFirst:
                 if visit.part or page.method != "GET":
-                    return visit.html("", status=401)
+                    return visit.html(b"", status=401)
                 return visit.go(f"{ROOT}/sign-in?next={quote(visit.here, safe='')}")
             except Exception as error:  # noqa: BLE001 - whatever it is becomes a page
                 return self._problem(visit, error)
 
         return serve
+
+    async def _part(self, page: Page, visit: Visit) -> Answer:
+        """The main part of a page, shared by all who may see the same in the same language."""
+
+        async def render() -> bytes:
+            visit.shares = True
+            try:
+                return (await page.show(visit)).body
+            finally:
+                visit.shares = False
+
+        actor, exchange = visit.actor, visit.exchange
+        key = (exchange.path, exchange.query_string, actor.tenant, actor.scope, visit.language)
+        return visit.html(visit.own(await self.pulse.part(key, render)))
 
     def _problem(self, visit: Visit, error: Exception) -> Answer:
         problem, _ = problem_of(error)

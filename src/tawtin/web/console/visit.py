@@ -49,7 +49,12 @@ class Visit:
         self.cookies = _cookies(exchange.header(b"cookie"))
         self.session: Session | None = None
         self._actor: Actor | None = None
-        self.query = dict(parse_qsl(exchange.query_string, keep_blank_values=True, max_num_fields=100))
+        self.shares = False
+        """Whether what is rendered is for others of this tenant and role as well."""
+        try:
+            self.query = dict(parse_qsl(exchange.query_string, keep_blank_values=True, max_num_fields=100))
+        except ValueError:
+            raise HttpError(400, "the address has too many parameters", "Invalid") from None
         found = console.sessions.read(self.cookies.get(console.sessions.cookie, ""), console.now_ms())
         if found is not None:
             self._actor = exchange.service.holder(found.key)
@@ -138,27 +143,38 @@ class Visit:
         """A page from its template."""
         words = self.words
         theme = self.cookies.get(THEME_COOKIE, "")
-        session = self.session
         text = self.console.environment.get_template(template).render(
             visit=self,
             t=words,
             lang=words.tag,
             rtl=words.rtl,
             theme=theme if theme in {"light", "dark"} else "",
-            csrf=self.console.sessions.form_token(session) if session is not None else "",
+            csrf=self.console.blank if self.shares else self.token,
             site=self.service.site,
             now_ms=self.console.now_ms(),
             asset=self.console.assets.url,
             has_asset=self.console.assets.has,
             **values,
         )
-        return self.html(text, status=status, headers=headers)
+        return self.html(text.encode(), status=status, headers=headers)
 
-    def html(self, text: str, *, status: int = 200, headers: Headers | None = None) -> Answer:
+    @property
+    def token(self) -> str:
+        """A token for the forms of this page; empty where nobody is signed in."""
+        return self.console.sessions.form_token(self.session) if self.session is not None else ""
+
+    def own(self, shared: bytes) -> bytes:
+        """What was rendered for several, with the token of this session in its forms."""
+        return shared.replace(self.console.blank.encode(), self.token.encode())
+
+    def html(self, body: bytes, *, status: int = 200, headers: Headers | None = None) -> Answer:
         """HTML as an answer, compressed where that is understood."""
-        body = text.encode()
         guarded: Headers = [*GUARDS, *(headers or ())]
-        if len(body) >= _GZIP_BYTES_MIN and "gzip" in self.exchange.header(b"accept-encoding"):
+        if (
+            not self.shares
+            and len(body) >= _GZIP_BYTES_MIN
+            and "gzip" in self.exchange.header(b"accept-encoding")
+        ):
             body = gzip.compress(body, 5)
             guarded.append((b"content-encoding", b"gzip"))
         return Answer(body, status=status, media=HTML, headers=guarded)

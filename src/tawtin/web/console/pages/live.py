@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from tawtin.web.console.pulse import QUIET_MS
 from tawtin.web.exchange import Answer
 from tawtin.web.streams import HEARTBEAT
 
@@ -14,25 +15,41 @@ if TYPE_CHECKING:
     from tawtin.web.console.visit import Visit
 
 _CHANGED: Final = b"event: changed\ndata: {}\n\n"
-_QUIET_S: Final = 10.0
-"""Ages, estimates and what peers say go on changing, also where nothing happened here."""
 
 
 async def live(visit: Visit) -> Answer:
-    """Follow a workload, or the whole factory."""
+    """Follow a workload, or the whole factory. With `seen`, the version that the page shows, nothing is missed."""
     workload, seen = visit.query.get("workload", ""), visit.query.get("seen", "")
-    version = visit.service.state.seq
     if workload:
-        version = (await visit.service.view(visit.actor, workload)).workload.version  # only its own tenant's
-    behind = bool(seen) and seen != str(version)
-    return Answer(media=b"text/event-stream", stream=_news(visit, workload or "*", behind=behind))
+        view = await visit.service.view(visit.actor, workload)  # only its own tenant's
+        stream = _of_workload(visit, workload, int(seen) if seen.isdecimal() else view.workload.version)
+    else:
+        stream = _of_factory(visit, behind=bool(seen) and seen != str(visit.service.state.seq))
+    return Answer(media=b"text/event-stream", stream=stream)
 
 
-async def _news(visit: Visit, subject: str, *, behind: bool) -> AsyncIterator[bytes]:
-    """`behind`: something happened after the page was rendered and before it listened."""
-    exchange, seconds = visit.exchange, visit.console.settings.live_seconds
+def _goes_on(visit: Visit) -> bool:
+    return not visit.exchange.closing.is_set() and visit.service.holder(visit.actor.key) is not None
+
+
+async def _of_factory(visit: Visit, *, behind: bool) -> AsyncIterator[bytes]:
+    if behind:
+        visit.console.pulse.forget()
     yield _CHANGED if behind else HEARTBEAT
-    while not exchange.closing.is_set() and visit.service.holder(visit.actor.key) is not None:
-        await visit.service.changed(subject, int(_QUIET_S * 1000))
+    while _goes_on(visit):
+        await visit.console.pulse.next()
         yield _CHANGED
-        await asyncio.sleep(seconds)
+
+
+async def _of_workload(visit: Visit, workload: str, seen: int) -> AsyncIterator[bytes]:
+    """`seen` is the version of the workload that the page shows."""
+    yield HEARTBEAT
+    while _goes_on(visit):
+        version = (await visit.service.view(visit.actor, workload)).workload.version
+        if version == seen:
+            await visit.service.changed(workload, QUIET_MS)
+            version = (await visit.service.view(visit.actor, workload)).workload.version
+        seen = version
+        visit.console.pulse.forget()
+        yield _CHANGED
+        await asyncio.sleep(visit.console.settings.live_seconds)

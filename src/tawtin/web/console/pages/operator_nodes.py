@@ -79,7 +79,7 @@ def _runs_on(visit: Visit, node: str) -> list[Running]:
 
 
 async def drain(visit: Visit) -> Answer:
-    """Let no new run start on a node; those that are there go on."""
+    """Let no new run start on a node, and end those that are there; they are tried again elsewhere."""
     return await _set_health(visit, NodeHealth.DRAINING)
 
 
