@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from tawtin.model.base import Record
 from tawtin.runtime.errors import NotFound
+from tawtin.runtime.search import search
 from tawtin.web.console.spent import spent_so_far
 from tawtin.web.console.visit import ROOT, local
 from tawtin.web.console.words import ABSENT, TIMES
@@ -25,8 +26,8 @@ COLUMNS: Final = ("why", "where", "tenant", "gpus", "submitted", "cost", "id", "
 _USUAL: Final = ("why", "where", "tenant", "gpus", "submitted", "cost")
 FIGURES: Final = ("gpus", "cost", "priority")
 _ROWS: Final = 100
-_LOOKED_AT_MAX: Final = 10_000
-"""So many workloads are looked through for a word at most; the next page goes on there."""
+_LOOKED_AT_MAX: Final = 2_000
+"""So many workloads are looked through for a state at most; the next page goes on there."""
 
 
 class Filter(Record, frozen=True, kw_only=True):
@@ -37,14 +38,6 @@ class Filter(Record, frozen=True, kw_only=True):
     tenant: str = ""
     before: str = ""
     columns: tuple[str, ...] = _USUAL
-
-    def fits(self, view: WorkloadView) -> bool:
-        """Whether a workload is meant."""
-        if self.status and view.status != self.status:
-            return False
-        spec = view.workload.spec
-        words = (spec.name, view.workload.id, spec.project, view.workload.tenant)
-        return not self.q or any(self.q.casefold() in word.casefold() for word in words)
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -98,28 +91,32 @@ async def _find(visit: Visit, wanted: Filter) -> tuple[list[WorkloadView], str]:
     tenant = wanted.tenant or None
     found: list[WorkloadView] = []
     before, looked_at = wanted.before, 0
-    while len(found) < _ROWS and looked_at < _LOOKED_AT_MAX:
-        try:
-            page = await visit.service.workloads(
-                visit.actor,
-                tenant=tenant,
-                phases=phases,
-                before=before,
-                limit=_ROWS if not wanted.q else 1000,
-            )
-        except NotFound:
-            return [], ""
-        for view in page.items:
-            before = view.workload.id
-            looked_at += 1
-            if wanted.fits(view):
-                found.append(view)
-                if len(found) == _ROWS:
-                    break
-        else:
-            if not page.next:
-                return found, ""
+    try:
+        while looked_at < _LOOKED_AT_MAX:
+            views, following = await _some(visit, wanted.q, tenant, phases, before)
+            for view in views:
+                before = view.workload.id
+                if not wanted.status or view.status == wanted.status:
+                    found.append(view)
+                    if len(found) == _ROWS:
+                        return found, before
+            if not following or wanted.q:
+                return found, following
+            before = following
+            looked_at += len(views)
+    except NotFound:
+        return [], ""
     return found, before
+
+
+async def _some(
+    visit: Visit, word: str, tenant: str | None, phases: tuple[str, ...], before: str
+) -> tuple[list[WorkloadView], str]:
+    service, actor = visit.service, visit.actor
+    if word:
+        return await search(service, actor, word, tenant=tenant, phases=phases, before=before, limit=_ROWS)
+    page = await service.workloads(actor, tenant=tenant, phases=phases, before=before, limit=_ROWS)
+    return list(page.items), page.next
 
 
 def _more(wanted: Filter, before: str) -> str:
