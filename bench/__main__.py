@@ -40,6 +40,7 @@ TITLES = {
     "cli": "The command line",
     "gateway": "The gateway",
     "idle": "An idle factory",
+    "console": "The console",
 }
 HEAD = """# Benchmarks
 
