@@ -15,7 +15,7 @@ from demo.factory import Factory
 from demo.network import Network
 from tests.console.browser import NARROW, WAIT_MS, Watched, violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 Reader = Callable[..., Watched]
 expect.set_options(timeout=WAIT_MS)
 LANGUAGES = ("en", "fr", "ar")
