@@ -143,6 +143,18 @@ def test_a_factory_that_goes_away_is_said_to_and_comes_back_by_itself(
     expect(page.locator("#q")).to_have_value("being typed")
 
 
+def test_a_page_whose_key_is_revoked_asks_for_another(network: Network, reader: Reader) -> None:
+    made = network.home.ask("key", "create", "--name", "short")
+    who = reader(network.home.address()["url"])
+    who.forgive("401|Failed to load resource|MIME type")
+    page = who.page("/console/sign-in")
+    page.locator("#key").fill(made["secret"])
+    page.locator("#key").press("Enter")
+    expect(page.locator(".map")).to_be_visible()
+    network.home.ask("key", "revoke", made["id"])
+    expect(page.locator("#key")).to_be_visible(timeout=60_000)
+
+
 def test_pages_are_read_and_used_without_scripts(network: Network, reader: Reader) -> None:
     _, page = signed_in(reader, network.home, scripts=False)
     page.goto("/console/new")

@@ -77,7 +77,8 @@ function refresher(notice) {
       credentials: "same-origin",
       cache: "no-cache",
     });
-    if (answer.redirected && new URL(answer.url).pathname !== location.pathname) return signedOut();
+    const elsewhere = answer.redirected && new URL(answer.url).pathname !== location.pathname;
+    if (answer.status === 401 || elsewhere) return signedOut();
     if (!answer.ok) throw new Error(String(answer.status));
     const wanted = new DOMParser().parseFromString(await answer.text(), "text/html");
     const main = wanted.getElementById("main");
@@ -120,6 +121,7 @@ function refresher(notice) {
   function cutOff() {
     if (!missed) notice.fresh();
     lost();
+    refresh(); // it may be the session that went, and not the factory
   }
 
   /** Whatever happened while there was no stream is fetched. */
