@@ -103,7 +103,10 @@ def other(home: Home, url: str) -> str:
     told = home.tawtin("key", "create", "--tenant", "lab", "--json")
     assert told.code == 0, told.err
     secret = str(told.json["secret"])
-    Running.until(lambda: request(url, "GET", "/v1/files", key=secret).status == 200, "the key")
+    # each connection is given to any of the workers, so that many have to be tried until all know it
+    Running.until(
+        lambda: all(request(url, "GET", "/v1/files", key=secret).status == 200 for _ in range(16)), "the key"
+    )
     return secret
 
 
