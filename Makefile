@@ -74,7 +74,8 @@ docs: .make/python
 	@echo '== docs'; $(PY) -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
 # Two files at a time; those that look at all processes of the machine, or promise a time, come last and have it to themselves.
-WAITING := tests/console tests/engines tests/deploy tests/network tests/cli
+# In this order, so that short files come last and no worker waits long for the other one.
+WAITING := tests/console tests/engines tests/network tests/deploy tests/cli
 ALONE := tests/faults tests/demo
 TWO := -n 2 --dist loadfile
 # with PYTEST_ARGS a group may have none that is asked for, which pytest answers with 5
@@ -85,7 +86,7 @@ computing: .make/python
 	@echo '== tests that compute'; $(PY) -m pytest $(TWO) --seeds=$(SEEDS) tests $(WAITING:%=--ignore=%) $(ALONE:%=--ignore=%) $(ASKED)
 
 waiting: .make/python
-	@echo '== tests that wait: for clusters, engines, peers'; $(PY) -m pytest $(TWO) $(WAITING) $(ASKED)
+	@echo '== tests that wait: for clusters, engines, peers'; $(PY) -m pytest $(TWO) --no-loadscope-reorder $(WAITING) $(ASKED)
 
 alone: .make/python
 	@echo '== tests that have the machine to themselves'; $(PY) -m pytest $(ALONE) $(ASKED)

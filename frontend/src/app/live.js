@@ -121,7 +121,17 @@ function refresher(notice) {
   function cutOff() {
     if (!missed) notice.fresh();
     lost();
-    refresh(); // it may be the session that went, and not the factory
+    askWho();
+  }
+
+  /** It may be the session that went, and not the factory. */
+  async function askWho() {
+    try {
+      const answer = await fetch(location.href, { headers: { "X-Tawtin-Part": "main" }, cache: "no-store" });
+      if (answer.status === 401) signedOut();
+    } catch {
+      // the factory went: the notice says so
+    }
   }
 
   /** Whatever happened while there was no stream is fetched. */
