@@ -46,7 +46,7 @@ def html(main: str, *, live: str = "", before: str = "", scripts: tuple[str, ...
     )
 
 
-CUT = "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE"
+CUT = "ERR_CONNECTION_|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_SOCKET_NOT_CONNECTED"
 AWAY = '<div id="away" hidden>not live since <time data-age></time></div>'
 FORM = (
     '<form><label>Find <input id="find" name="q" value=""></label><label><input id="tick" type="checkbox"> all</label>'

@@ -12,6 +12,7 @@ export function live() {
     changed: page.refresh,
     open: page.reconnected,
     lost: page.cutOff,
+    refused: page.askWho,
   });
   const look = () => (document.hidden ? stream.stop() : stream.start());
   document.addEventListener("visibilitychange", look);
@@ -121,7 +122,6 @@ function refresher(notice) {
   function cutOff() {
     if (!missed) notice.fresh();
     lost();
-    askWho();
   }
 
   /** It may be the session that went, and not the factory. */
@@ -139,7 +139,7 @@ function refresher(notice) {
     if (missed || !first) refresh();
   }
 
-  return { refresh, cutOff, reconnected };
+  return { refresh, cutOff, askWho, reconnected };
 }
 
 /** The session has ended: show the sign-in page, unless that would lose what was entered. */

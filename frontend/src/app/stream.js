@@ -4,9 +4,9 @@ const LAST_MS = 15000;
 
 /**
  * Read `address` between start() and stop(). `on` maps names of events to what takes their data; `on.open(first)` is
- * called at each connection, `on.lost()` when it goes. A stream that the browser has given up is asked for anew, with the
- * last event's id as `after` in its address. A server that sends `ping` events, with the seconds to the next
- * one as data, is taken for lost when three are missing.
+ * called at each connection, `on.lost()` when it goes, and `on.refused()` besides where the server has none to give.
+ * A stream that the browser has given up is asked for anew, with the last event's id as `after` in its address. A server
+ * that sends `ping` events, with the seconds to the next one as data, is taken for lost when three are missing.
  */
 export function retrying(address, on) {
   let source = null;
@@ -38,15 +38,19 @@ export function retrying(address, on) {
       first = false;
     };
     source.onerror = () => {
-      if (source?.readyState === EventSource.CLOSED) again();
-      else on.lost?.();
+      if (source?.readyState === EventSource.CLOSED) {
+        again();
+        on.refused?.();
+      } else {
+        on.lost?.();
+      }
     };
     source.addEventListener("ping", (event) => {
       clearTimeout(watch);
       watch = setTimeout(again, 3000 * Math.max(1, Number(event.data) || 15));
     });
     for (const [name, take] of Object.entries(on)) {
-      if (name === "open" || name === "lost") continue;
+      if (name === "open" || name === "lost" || name === "refused") continue;
       source.addEventListener(name, (event) => {
         last = event.lastEventId;
         take(event.data);
