@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tawtin.gateway.secret import open_secret
 from tawtin.model.tenant import Scope
-from tawtin.web.console.session import Sessions, open_secret
+from tawtin.web.console.session import Sessions
 from tawtin.web.console.visit import local
 from tests.web.harness import JOB, Factory
 

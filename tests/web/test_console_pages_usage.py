@@ -36,7 +36,7 @@ def account(tenant: str, month: str, hours: int, **more: object) -> Account:
             "MA": Spent(runs=2, gpu_ms=hours * HOUR_MS, cpu_ms=hours * HOUR_MS, requests=2, tokens=100),
             "FR": Spent(runs=1, gpu_ms=hours * HOUR_MS // 4),
         },
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type] - further fields of an account
     )
 
 

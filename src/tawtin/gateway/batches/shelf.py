@@ -6,7 +6,6 @@ swept away at the next start. An answer is recorded once for each line, whoever 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from tawtin.gateway.batches.records import Batch, File
+from tawtin.gateway.secret import open_secret
 from tawtin.model.base import Record
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "batches.db"
 SECRET: Final = "secret"  # noqa: S105 - the name of a file
-_SECRET_BYTES: Final = 32
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY, tenant TEXT NOT NULL, purpose TEXT NOT NULL, size_bytes INTEGER NOT NULL,
@@ -75,7 +74,7 @@ class Shelf:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(_SCHEMA)
-        self.secret = _secret(folder / SECRET)
+        self.secret = open_secret(folder / SECRET)
         """What passes of batches are made from."""
         self._sweep()
 
@@ -255,22 +254,6 @@ class Shelf:
         """Forget the lines of a batch that is over."""
         with self._lock:
             self._db.execute("DELETE FROM lines WHERE batch = ?", (batch,))
-
-
-def _secret(path: Path) -> bytes:
-    with contextlib.suppress(FileNotFoundError):
-        held = path.read_bytes()
-        if len(held) == _SECRET_BYTES:
-            return held
-    made = os.urandom(_SECRET_BYTES)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(made)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    return made
 
 
 def _sync(path: Path) -> None:

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tawtin.gateway.secret import open_secret
 from tawtin.web.console.assets import BASE, Assets
 from tawtin.web.console.pulse import Pulse
-from tawtin.web.console.session import Sessions, open_secret
+from tawtin.web.console.session import Sessions
 from tawtin.web.console.visit import ROOT, SignInFirst, Visit
 from tawtin.web.console.words import LANGUAGES, NAMES, SHORT
 from tawtin.web.errors import problem_of

@@ -10,16 +10,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import secrets
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from tawtin.model.base import Record
 
-_SECRET_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 32
 _COOKIE_CHARS_MAX: Final = 1024
@@ -83,25 +80,6 @@ class Sessions:
 
     def _tag(self, purpose: bytes, body: bytes) -> bytes:
         return hmac.digest(self._secret, purpose + b"\0" + body, "sha256")
-
-
-def open_secret(path: Path) -> bytes:
-    """The secret kept at `path`, made at the first start. Raises OSError."""
-    try:
-        found = path.read_bytes()
-    except FileNotFoundError:
-        found = b""
-    if len(found) == _SECRET_BYTES:
-        return found
-    made = secrets.token_bytes(_SECRET_BYTES)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(made)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    return made
 
 
 def _text(raw: bytes) -> str:
