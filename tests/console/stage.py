@@ -20,11 +20,12 @@ EVENTS: Final = "text/event-stream"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a path answers."""
+    """What a path answers, `after` something has happened."""
 
     body: bytes
     kind: str = "text/html; charset=utf-8"
     status: int = 200
+    after: threading.Event | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,8 @@ class Stage:
             return  # the reader has gone
 
     def _send(self, to: BaseHTTPRequestHandler, answer: Answer) -> None:
+        if answer.after:
+            answer.after.wait()
         self._begin(to, answer.kind, answer.status)
         to.wfile.write(answer.body)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -357,9 +359,11 @@ def test_a_plot_is_drawn_in_the_colours_of_the_theme_and_follows_its_data(
     expect(canvas).to_have_count(1)
 
 
-def editor_page(stage: Stage, reader: Reader, text: str, errors: list[dict[str, Any]]) -> Page:
-    schema = json.dumps(json_schema()).encode()
-    stage.answers["/schema"] = Answer(body=schema, kind="application/schema+json")
+SCHEMA = Answer(body=json.dumps(json_schema()).encode(), kind="application/schema+json")
+
+
+def editor_page(stage: Stage, who: Watched, text: str, errors: list[dict[str, Any]]) -> Page:
+    stage.answers.setdefault("/schema", SCHEMA)
     plan = f'<p>a plan</p><script type="application/json" id="plan-errors">{json.dumps(errors)}</script>'
     stage.put("/check", plan)
     area = (
@@ -369,7 +373,7 @@ def editor_page(stage: Stage, reader: Reader, text: str, errors: list[dict[str, 
     )
     stage.put("/", html(f"<h1>new</h1>{area}", scripts=("app", "editor")))
     stage.put("/new", html("<h1>taken</h1>"))
-    page = reader(stage.origin).page("/")
+    page = who.page("/")
     page.locator(".cm-content").click()
     page.keyboard.press("Control+End")
     return page
@@ -379,6 +383,10 @@ def complete(page: Page, typed: str, choose: str) -> str:
     """Type, take the completion, and return the text that the form would send."""
     page.keyboard.type(typed)
     page.keyboard.press("Control+Space")
+    return take(page, choose)
+
+
+def take(page: Page, choose: str) -> str:
     option = page.locator(".cm-tooltip-autocomplete li", has_text=re.compile(f"^{re.escape(choose)}$"))
     option.click()
     return page.input_value("#spec")
@@ -389,18 +397,18 @@ def test_the_editor_completes_by_the_schema_and_marks_what_the_server_refuses(
 ) -> None:
     text = "name: wheat\nresources:\n  any_of:\n    - cpus: 2\n"
     errors = [{"line": 1, "column": 7, "message": "`wheat` is taken <b>already</b>"}]
-    page = editor_page(stage, reader, text, errors)
+    page = editor_page(stage, reader(stage.origin), text, errors)
     assert complete(page, "      accel", "accelerators").endswith("      accelerators: ")
     page.keyboard.type("H100:1\n")
     page.keyboard.press("Home")
     page.keyboard.press("Shift+End")
     assert complete(page, "data:\n  cl", "class").endswith("  class: ")
     assert complete(page, "sens", "sensitive").endswith("data:\n  class: sensitive")
-    expect(page.locator("#plan")).to_have_text(re.compile("a plan"))
+    until(lambda: stage.asked[-1].body.endswith("class: sensitive"), "the text is checked once typing stops")
+    expect(page.locator("#plan[data-js-state=known]")).to_have_text(re.compile("a plan"))
     expect(page.locator(".cm-lintRange-error")).to_have_text("wheat")
     page.locator(".cm-lintRange-error").hover()
     expect(page.locator(".cm-diagnosticText")).to_have_text("`wheat` is taken <b>already</b>")
-    until(lambda: stage.asked[-1].body.endswith("class: sensitive"), "the text is checked once typing stops")
     checked = stage.asked[-1]
     assert (checked.method, checked.path) == ("POST", "/check")
     assert checked.headers["X-Tawtin-Csrf"] == "c5f"
@@ -410,6 +418,33 @@ def test_the_editor_completes_by_the_schema_and_marks_what_the_server_refuses(
     expect(page.locator("h1")).to_have_text("taken")
     (submitted,) = [each for each in stage.asked if each.path == "/new"]
     assert submitted.body.endswith("class%3A+sensitive")
+
+
+def test_the_editor_completes_after_a_schema_that_failed_and_one_that_was_slow(
+    stage: Stage, reader: Reader
+) -> None:
+    def asked(times: int) -> None:
+        until(
+            lambda: [each.path for each in stage.asked].count("/schema") == times, "the schema is asked for"
+        )
+
+    stage.answers["/schema"] = Answer(body=b"", status=503)
+    who = reader(stage.origin)
+    who.forgive("503")
+    page = editor_page(stage, who, "resources:\n", [])
+    page.keyboard.type("x: ")
+    asked(1)
+    arrived = threading.Event()
+    stage.answers["/schema"] = replace(SCHEMA, after=arrived)
+    page.keyboard.press("Backspace")
+    page.keyboard.type(" ")
+    asked(2)
+    for _ in "x: ":
+        page.keyboard.press("Backspace")
+    page.keyboard.type("  accel")
+    page.keyboard.press("Control+Space")
+    arrived.set()
+    assert take(page, "accelerators").endswith("  accelerators: ")
 
 
 def test_coasts_are_one_symbol_of_the_size_of_the_map() -> None:

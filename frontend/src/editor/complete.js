@@ -4,13 +4,23 @@ import { pathAt } from "./path.js";
 
 const DEPTH_MAX = 12;
 
-/** A source of completions from the schema at `address`, which is fetched when first asked for. */
+/**
+ * A source of completions from the schema at `address`, which is fetched when first asked for, again if that failed.
+ *
+ * Where there is nothing to complete it says so at once. What it finds to be nothing after a wait is an empty list, not
+ * null: the editor forgets a question that was put meanwhile when an older one ends with null.
+ */
 export function completeFrom(address) {
   let schema = null;
+  const fetched = () =>
+    fetch(address, { credentials: "same-origin" })
+      .then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)))
+      .catch(() => (schema = null));
   return async (context) => {
-    if (!address || inText(context)) return null;
-    schema ??= fetch(address, { credentials: "same-origin" }).then((answer) => (answer.ok ? answer.json() : {}));
-    return complete(await schema, context);
+    const asked = address && !inText(context) && question(context);
+    if (!asked) return null;
+    const known = await (schema ??= fetched());
+    return { from: context.pos - asked.typed.length, options: known ? answer(known, asked) : [], validFor: /^["'\w.-]*$/ };
   };
 }
 
@@ -21,7 +31,8 @@ function inText({ state, pos }) {
   return false;
 }
 
-function complete(schema, context) {
+/** What is typed at the cursor, the key whose value it is (if any) and the path to it; null where nothing is. */
+function question(context) {
   const line = context.state.doc.lineAt(context.pos);
   const before = line.text.slice(0, context.pos - line.from);
   const above = [];
@@ -30,10 +41,12 @@ function complete(schema, context) {
   const name = /^\s*(?:-\s+)*([\w.-]*)$/.exec(before);
   const typed = value?.[3] ?? name?.[1];
   if (typed === undefined || (!typed && !context.explicit && !value)) return null;
-  const forms = at(schema, pathAt(above, before));
-  const options = value ? values(step(forms, value[2])) : [...names(forms, line.text), ...values(forms)];
-  if (!options.length) return null;
-  return { from: context.pos - typed.length, options, validFor: /^["'\w.-]*$/ };
+  return { typed, key: value?.[2], path: pathAt(above, before), line: line.text };
+}
+
+function answer(schema, { key, path, line }) {
+  const forms = at(schema, path);
+  return key ? values(step(forms, key)) : [...names(forms, line), ...values(forms)];
 }
 
 /** The schemas that hold at a path. */
