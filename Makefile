@@ -73,11 +73,12 @@ types: .make/python
 docs: .make/python
 	@echo '== docs'; $(PY) -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 
-# Two files at a time; those that look at all processes of the machine, or promise a time, come last and have it to themselves.
-# In this order, so that short files come last and no worker waits long for the other one.
+# Two files at a time, three where tests wait for others; those that look at all processes of the machine, or promise a time,
+# come last and have it to themselves. In this order, so that short files come last and no worker waits long for another one.
 WAITING := tests/console tests/engines tests/network tests/deploy tests/cli
 ALONE := tests/faults tests/demo
 TWO := -n 2 --dist loadfile
+THREE := -n 3 --dist loadfile --no-loadscope-reorder
 # with PYTEST_ARGS a group may have none that is asked for, which pytest answers with 5
 ASKED = $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])
 pytest: computing waiting alone
@@ -86,7 +87,7 @@ computing: .make/python
 	@echo '== tests that compute'; $(PY) -m pytest $(TWO) --seeds=$(SEEDS) tests $(WAITING:%=--ignore=%) $(ALONE:%=--ignore=%) $(ASKED)
 
 waiting: .make/python
-	@echo '== tests that wait: for clusters, engines, peers'; $(PY) -m pytest $(TWO) --no-loadscope-reorder $(WAITING) $(ASKED)
+	@echo '== tests that wait: for clusters, engines, peers'; $(PY) -m pytest $(THREE) $(WAITING) $(ASKED)
 
 alone: .make/python
 	@echo '== tests that have the machine to themselves'; $(PY) -m pytest $(ALONE) $(ASKED)
