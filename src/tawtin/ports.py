@@ -19,6 +19,9 @@ from tawtin.model.roaming import FileAsk, LogAsk, Message, Offer, Peer, Piece
 from tawtin.model.views import LogChunk
 from tawtin.model.workload import Kept, Outcome, Usage, WorkloadSpec
 
+DOOR_TOKEN: Final = "TAWTIN_DOOR_TOKEN"  # noqa: S105 - the name of a variable
+"""The secret of a workspace's run with which the factory comes in."""
+
 
 class Clock(Protocol):
     """Time."""

@@ -22,6 +22,7 @@ from tawtin.model.rules import Facts
 from tawtin.model.site import FactoryName
 from tawtin.runtime.live import LiveSettings
 from tawtin.runtime.readiness import ServingSettings
+from tawtin.runtime.workspaces import WorkspaceSettings
 from tawtin.web.console.settings import ConsoleSettings
 from tawtin.web.settings import WebSettings
 
@@ -135,6 +136,7 @@ class Settings(Record, frozen=True, kw_only=True):
     policy: PolicySettings = PolicySettings()
     burn_in: BurnIn = BurnIn()
     services: ServingSettings = ServingSettings()
+    workspaces: WorkspaceSettings = WorkspaceSettings()
     rules: RulesSettings = RulesSettings()
     peering: PeeringSettings = PeeringSettings()
     store: StoreSettings = StoreSettings()

@@ -16,6 +16,7 @@ import msgspec
 
 from tawtin.bootstrap.engines import make_engine, portless
 from tawtin.core.residency import Judge
+from tawtin.gateway.secret import open_secret
 from tawtin.model.site import Site
 from tawtin.model.tenant import Tenant
 from tawtin.model.workload import WorkloadType
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tawtin.bootstrap")
 OWNER_KEY = "owner.key"
 ADDRESS = "address.json"
+_DOORS = "doors.secret"
 
 
 def journal_url(settings: Settings) -> str:
@@ -71,7 +73,7 @@ def site_of(settings: Settings) -> Site:
         country=settings.factory.country,
         operator=settings.factory.operator,
         facts=settings.factory.facts,
-        types=(WorkloadType.JOB, WorkloadType.SERVICE),
+        types=(WorkloadType.JOB, WorkloadType.SERVICE, WorkloadType.WORKSPACE),
         currency=settings.factory.currency,
         carbon_g_per_kwh=settings.factory.carbon_g_per_kwh,
         minor_per_gpu_hour=settings.prices.gpu_hour,
@@ -139,6 +141,8 @@ def open_service(settings: Settings, journal: Journal, restored: str = "") -> Se
         entropy=entropy,
         settings=settings.pace,
         serving=settings.services,
+        workspacing=settings.workspaces,
+        door_secret=open_secret(data / _DOORS),
         neighbours=neighbours,
         hindsight=Hindsight(MarkFile(data / FILE), restored),
         burn_in=settings.burn_in,

@@ -173,10 +173,13 @@ def _refusal_by_state(
             f"tenant `{tenant.id}` has no artifact `{missing}` here; upload it first",
         )
     if spec.service is not None and not submission.revision and (tenant.id, spec.name) in state.services:
-        sentence = (
-            f"tenant `{tenant.id}` has a service `{spec.name}`; change it with `tawtin serve update`, "
-            "or choose another name"
+        there = replicas_of(state, tenant.id, spec.name)[0].spec
+        kind, change = (
+            ("workspace", "delete it first")
+            if there.workspace
+            else ("service", "change it with `tawtin serve update`")
         )
+        sentence = f"tenant `{tenant.id}` has a {kind} `{spec.name}`; {change}, or choose another name"
         return Refusal.SERVICE_EXISTS, sentence
     limit, unfinished = tenant.quota.workloads, state.holding(tenant.id).unfinished
     if limit is not None and unfinished + count > limit:

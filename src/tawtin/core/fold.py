@@ -46,6 +46,7 @@ from tawtin.model.events import (
     TokensCharged,
     VerdictsLapsed,
     WorkloadsSubmitted,
+    WorkspaceShared,
 )
 from tawtin.model.idempotency import Remembered
 from tawtin.model.ids import run_id, workload_of
@@ -192,15 +193,23 @@ def _replica_rested(state: State, event: ReplicaRested, _at_ms: int) -> None:
     workload = state.workloads.get(event.workload)
     if workload is None or workload.spec.service is None or workload.cancel:
         fail(f"workload `{event.workload}` is no live replica of a service")
-    if workload.rests == event.rests:
+    if workload.rests == event.rests and workload.awake_until_ms == event.until_ms:
         return
-    after = replace(workload, rests=event.rests, version=workload.version + 1)
+    after = replace(workload, rests=event.rests, awake_until_ms=event.until_ms, version=workload.version + 1)
     if workload.phase is Phase.QUEUED:
         state.dequeue(workload)
         _change(state, after)
         state.enqueue(after)
     else:
         _change(state, after)
+
+
+def _workspace_shared(state: State, event: WorkspaceShared, _at_ms: int) -> None:
+    workload = state.workloads.get(event.workload)
+    if workload is None or workload.spec.workspace is None or workload.cancel:
+        fail(f"workload `{event.workload}` is no live workspace")
+    if workload.shared != event.shared:
+        _change(state, replace(workload, shared=event.shared, version=workload.version + 1))
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
@@ -439,6 +448,7 @@ _FOLDS: dict[type[Record], Callable[[State, Any, int], None]] = {
     WorkloadsSubmitted: _workloads_submitted,
     CancelAsked: _cancel_asked,
     ReplicaRested: _replica_rested,
+    WorkspaceShared: _workspace_shared,
     ServiceScaled: _for_the_log,
     RunPlaced: _run_placed,
     RunStarted: _run_started,

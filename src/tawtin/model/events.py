@@ -83,6 +83,15 @@ class ReplicaRested(_Event, tag=True, frozen=True, kw_only=True):
 
     workload: str
     rests: bool
+    until_ms: int = 0
+    """Of a workspace that is woken: it does not rest by itself before this time."""
+
+
+class WorkspaceShared(_Event, tag=True, frozen=True, kw_only=True):
+    """The owner of a workspace lets everybody of the tenant look at it, or no longer."""
+
+    workload: str
+    shared: bool
 
 
 class ServiceScaled(_Event, tag=True, frozen=True, kw_only=True):
@@ -254,6 +263,7 @@ Event = (
     | WorkloadsSubmitted
     | CancelAsked
     | ReplicaRested
+    | WorkspaceShared
     | ServiceScaled
     | RunPlaced
     | RunStarted

@@ -58,6 +58,8 @@ class Tenant(Record, frozen=True, kw_only=True):
     """Small and never reused: from it an engine derives the user id that runs the tenant's work."""
     network: bool = False
     """Whether its workloads may ask for the network."""
+    school: str = ""
+    """The tenant whose teachers may look at its workspaces; empty for none."""
     residency: Residency = Residency()
     quota: Quota = Quota()
     closed: bool = False

@@ -156,6 +156,15 @@ class Serving(Record, frozen=True, kw_only=True):
     probe: Probe = Probe()
 
 
+class Workspace(Record, frozen=True, kw_only=True):
+    """What a spec says of a workspace beyond a service: it has one replica, and rests while nobody uses it."""
+
+    app: str = ""
+    """What it shows: `jupyterlab`, `code-server`, `shell`; empty for a program of the owner's own."""
+    idle_ms: Annotated[int, msgspec.Meta(ge=0)] = 3_600_000
+    """After so long without use it rests; 0 for never."""
+
+
 class WorkloadSpec(Record, frozen=True, kw_only=True):
     """A spec after parsing: no ranges, no unknown names, no local paths."""
 
@@ -173,7 +182,9 @@ class WorkloadSpec(Record, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     demand: Demand
     service: Serving | None = None
-    """Of type `service`, and of no other."""
+    """Of types `service` and `workspace`, and of no other."""
+    workspace: Workspace | None = None
+    """Of type `workspace`, and of no other."""
     max_duration_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
     stop_grace_ms: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     """Time between SIGTERM and SIGKILL."""
@@ -267,6 +278,10 @@ class Workload(Record, frozen=True, kw_only=True):
     """Somebody asked for its end; no new run starts."""
     rests: bool = False
     """Of the last replica of a service: no new run starts until somebody asks for it."""
+    awake_until_ms: int = 0
+    """Of a workspace: before this time it does not rest by itself."""
+    shared: bool = False
+    """Of a workspace: whether everybody of its tenant may look at it."""
     interruptions: int = 0
     """Runs that ended without an outcome of their own, preemptions included."""
     queued_ms: int

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from tawtin.model.base import Record
-from tawtin.ports import JournalError, Query
+from tawtin.ports import DOOR_TOKEN, JournalError, Query
+from tawtin.runtime.doors import Doors
 from tawtin.runtime.errors import Full, ServiceError, Unavailable
 from tawtin.runtime.factory import Factory
 from tawtin.runtime.neighbours import incarnation_of
@@ -95,9 +96,11 @@ class Live:
         neighbours: Neighbours | None = None,
         hindsight: Hindsight | None = None,
         burn_in: BurnIn | None = None,
+        door_secret: bytes = b"",
     ) -> None:
         """Wire the parts; nothing happens before `start`."""
         self.burn_in = burn_in
+        self.doors = Doors(door_secret)
         self.hindsight = hindsight
         self.site = site
         self.judge = judge
@@ -364,6 +367,8 @@ class Live:
         for order in effects.ensure:
             try:
                 secrets = self.journal.secrets(order.workload) if order.spec.secrets else {}
+                if order.spec.workspace is not None:
+                    secrets = {**secrets, DOOR_TOKEN: self.doors.token(order.workload)}
                 self.engine.ensure(msgspec.structs.replace(order, secrets=secrets) if secrets else order)
             except Exception:
                 log.exception("run %s could not be handed to the engine; it is tried again", order.run)

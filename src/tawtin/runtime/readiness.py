@@ -22,6 +22,7 @@ from tawtin.model.events import StopOrdered
 from tawtin.model.reasons import Cause
 from tawtin.model.services import Readiness
 from tawtin.model.workload import RunState
+from tawtin.runtime.doors import knock
 from tawtin.runtime.probing import probe
 
 if TYPE_CHECKING:
@@ -156,7 +157,11 @@ class Watch:
         if service is None:
             return
         try:
-            why = await self._ask(run.address, service.probe)
+            if workload.spec.workspace is not None:
+                token = self._live.doors.token(workload.id)
+                why = await knock(run.address, token, service.probe.timeout_ms)
+            else:
+                why = await self._ask(run.address, service.probe)
         finally:
             seen.asked = False
         now = self._live.clock.monotonic_ms()

@@ -116,7 +116,11 @@ class Services(Workloads):
 
     def published(self, tenant: str = "") -> tuple[ServiceView, ...]:
         """All services as they are now, of one tenant or (empty) of all."""
-        keys = [key for key in sorted(self.state.services) if not tenant or key[0] == tenant]
+        keys = [
+            key
+            for key in sorted(self.state.services)
+            if (not tenant or key[0] == tenant) and replicas_of(self.state, *key)[0].spec.workspace is None
+        ]
         return tuple(self._shown(*key) for key in keys)
 
     def answering(self, tenant: str, name: str) -> list[tuple[str, str]]:
@@ -124,7 +128,7 @@ class Services(Workloads):
         found: list[tuple[str, str]] = []
         for each in replicas_of(self.state, tenant, name):
             run = self.state.runs.get(self.state.run_of.get(each.id, ""))
-            if run is None or each.cancel or each.rests or run.stop is not None:
+            if run is None or each.cancel or each.rests or run.stop is not None or each.spec.workspace:
                 continue
             seen = self.watch.of(run.id)
             if seen is not None and seen.readiness is Readiness.READY:
@@ -163,7 +167,7 @@ class Services(Workloads):
 
     def _members(self, tenant: str, name: str) -> list[Workload]:
         members = replicas_of(self.state, tenant, name)
-        if not members:
+        if not members or members[0].spec.workspace is not None:
             msg = f"no service `{name}`"
             raise NotFound(msg)
         return members

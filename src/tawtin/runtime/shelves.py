@@ -22,8 +22,8 @@ from tawtin.model.tenant import Scope
 from tawtin.model.views import Page
 from tawtin.ports import BlobError, Blobs
 from tawtin.runtime.errors import Conflict, Full, Invalid, NotFound
-from tawtin.runtime.services import Services
 from tawtin.runtime.workloads import PAGE_MAX
+from tawtin.runtime.workspaces import Workspaces
 from tawtin.store.artifacts import MANIFEST_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tawtin.runtime.actor import Actor
 
 
-class Shelves(Services):
+class Shelves(Workspaces):
     """Commands and reads about artifacts; every answer is durable."""
 
     def __init__(self, *, blobs: Blobs, **parts: Any) -> None:  # noqa: ANN401 - the parts of Live

@@ -32,6 +32,7 @@ from tawtin.spec.paths import ARTIFACT, MOUNTS_MAX, filled, inside, nested, sour
 from tawtin.spec.service import serving, type_of
 from tawtin.spec.shapes import demand, spot
 from tawtin.spec.units import ARRAY_MAX, array_indices, duration_ms, money
+from tawtin.spec.workspace import program, workspace
 
 NAME_MAX: Final = 128
 SCRIPT_CHARS_MAX: Final = 512 * 1024
@@ -64,7 +65,8 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         name=_label("name", name if job.name is None else job.name, problems),
         type=asked,
         service=serving(job, asked, problems),
-        run=_script("run", job.run, problems),
+        workspace=workspace(job, asked, problems),
+        run=_script("run", program(job, asked), problems),
         setup=_script("setup", job.setup, problems),
         envs=envs,
         secrets=tuple(sorted(secret_values)),
@@ -78,7 +80,7 @@ def build(job: Job, problems: Problems, *, name: str = "job", wire: bool = False
         priority=_priority(job, priority or 0, problems),
         preemptible=_preemptible(job, problems),
         checkpoint=_checkpoint(job, problems),
-        network=bool(job.network) or asked is WorkloadType.SERVICE,
+        network=bool(job.network) or asked in {WorkloadType.SERVICE, WorkloadType.WORKSPACE},
         on_partition=_word("on_partition", job.on_partition, _ON_PARTITION, OnPartition.WAIT, problems),
         data=_data(job, {path for path, _ in mounts_local} | {mount.path for mount in mounts}, problems),
         residency=_residency(job, problems),

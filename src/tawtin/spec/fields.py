@@ -26,6 +26,7 @@ from tawtin.spec.kinds import (
 )
 from tawtin.spec.service import PORT, PORTS, SERVICE
 from tawtin.spec.tree import Node
+from tawtin.spec.workspace import WORKSPACE
 
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_./-]{0,126}[A-Za-z0-9])?")
@@ -241,7 +242,7 @@ JOB: Final = Fields(
                 ("job", "service", "workspace", "query"),
                 {"task": "write `job`", "dev-environment": "write `workspace`"},
             ),
-            "What is asked for: `job` without it, or `service` if there is a `service`. This version runs these two.",
+            "What is asked for: `job` without it, or `service` or `workspace` if there is one; no `query` yet.",
         ),
         "run": Field(
             Text("a script"), "The script, run by `bash -eo pipefail` in the working folder on every node."
@@ -273,6 +274,10 @@ JOB: Final = Fields(
         "resources": Field(RESOURCES, "What each node gets."),
         "service": Field(
             SERVICE, "What makes it a service: replicas that are kept running until somebody ends them."
+        ),
+        "workspace": Field(
+            WORKSPACE,
+            "What makes it a workspace: a program with pages, and a home that stays, for one person.",
         ),
         "port": Field(
             PORT, "Where the program of a service listens; without it, it has to listen at `$PORT`."

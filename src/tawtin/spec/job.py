@@ -108,12 +108,21 @@ class Service(Record, frozen=True, kw_only=True):
     port: int | str | None = None
 
 
+class WorkspaceUse(Record, frozen=True, kw_only=True):
+    """What makes a workload a workspace."""
+
+    app: str | None = None
+    """`jupyterlab` without it, if there is no `run`."""
+    idle: str | int | None = None
+    """After so long without use it rests; an hour without it, never with 0."""
+
+
 class Job(Record, frozen=True, kw_only=True):
     """A spec. Fields mean what `docs/reference/spec.md` says of the same names."""
 
     name: str | None = None
     type: str | None = None
-    """`job` without it, or `service` if there is a `service`."""
+    """`job` without it, or `service` or `workspace` if there is one."""
     run: str = ""
     setup: str = ""
     envs: dict[str, str | None] = {}
@@ -123,6 +132,7 @@ class Job(Record, frozen=True, kw_only=True):
     outputs: list[OutputPath] = []
     resources: Resources = Resources()
     service: Service | None = None
+    workspace: WorkspaceUse | None = None
     port: int | None = None
     num_nodes: int = 1
     array: int | str | list[int] | None = None

@@ -26,6 +26,7 @@ from tawtin.spec.kinds import (
 from tawtin.spec.scaling import POLICY, REPLICAS_MAX, policy
 from tawtin.spec.tree import Mapping, Node, Scalar, Sequence
 from tawtin.spec.units import duration_ms
+from tawtin.spec.workspace import alone
 
 POST_CHARS_MAX: Final = 10_000
 DELAY_MS_MAX: Final = 86_400_000
@@ -137,8 +138,10 @@ _NO_PORT: Final = "a job opens no ports to the outside; remove it, or make it a 
 
 
 def type_of(job: Job, problems: Problems) -> WorkloadType:
-    """What is asked for; a spec with a `service` is one."""
+    """What is asked for; a spec with a `service` is one, and one with a `workspace` as well."""
     if job.type is None:
+        if job.workspace is not None:
+            return WorkloadType.WORKSPACE
         return WorkloadType.SERVICE if job.service is not None else WorkloadType.JOB
     known = {each.value: each for each in WorkloadType}
     if job.type not in known:
@@ -147,14 +150,20 @@ def type_of(job: Job, problems: Problems) -> WorkloadType:
     return known.get(job.type, WorkloadType.JOB)
 
 
+def _no_service(job: Job, asked: WorkloadType, problems: Problems) -> None:
+    if job.service is not None:
+        problems.add("service", f"it has `type: {asked.value}` as well; remove one")
+    for field, value in (("port", job.port), ("resources.ports", job.resources.ports)):
+        if value is not None:
+            problems.add(field, _NO_PORT)
+
+
 def serving(job: Job, asked: WorkloadType, problems: Problems) -> Serving | None:
     """What `job` says of its service; None if it is none."""
+    if asked is WorkloadType.WORKSPACE:
+        return alone(job, problems)
     if asked is not WorkloadType.SERVICE:
-        if job.service is not None:
-            problems.add("service", f"it has `type: {asked.value}` as well; remove one")
-        for field, value in (("port", job.port), ("resources.ports", job.resources.ports)):
-            if value is not None:
-                problems.add(field, _NO_PORT)
+        _no_service(job, asked, problems)
         return None
     if job.service is None or job.service.readiness_probe is None:
         problems.add(

@@ -31,7 +31,7 @@ def suspects(record: Exit, note: OrderNote) -> bool:
 
 def is_slow(record: Exit, note: OrderNote) -> bool:
     """Whether there is more to do at the end of a run than to report it."""
-    return bool(note.outputs or note.checkpoint) or suspects(record, note)
+    return bool(note.outputs or note.checkpoint or note.home) or suspects(record, note)
 
 
 def fault_of(record: Exit, note: OrderNote, gpus: Sequence[Gpu]) -> GpuFault | None:
@@ -63,10 +63,10 @@ def settle(run: str, folder: str, kept: Folders, artifacts: Artifacts, gpus: Seq
     cause = Cause(record["cause"])
     result = folders.read_result(folder) or Result()
     if cause in INTERRUPTIONS:
-        kept.keep_checkpoint(folder, run)
+        kept.keep(folder, run)
     else:
         if record["started_ms"] is not None and note.outputs:
             result = folders.collect_outputs(folder, note, artifacts)
-        kept.drop_checkpoint(run)
+        kept.drop(run)
     durable.remove_tree(os.path.join(folder, places.FILES))
     return verdict.report_end(run, record, result)

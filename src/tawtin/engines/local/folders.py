@@ -2,6 +2,7 @@
 
 <root>/caches/<tenant>/<key> results of `setup`
 <root>/checkpoints/<workload> what an interrupted run had in its folder for checkpoints, for the next one
+<root>/homes/<workload> the home of a workspace that rests; it stays until the workspace is deleted
 <root>/etc                   what runs see as /etc
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import NamedTuple
 
 from tawtin.engines.local import orders
 from tawtin.engines.local.logfile import read_log
@@ -21,8 +23,23 @@ from tawtin.model.views import LogChunk
 from tawtin.ports import RunOrder
 
 _LOG_TRIES = 3
-CHECKPOINT = "home/checkpoint"
-"""Below a run's files: where it finds what the run before it kept, and keeps what the next one is to find."""
+
+
+class Kept(NamedTuple):
+    """What one run of a workload finds that the run before it had."""
+
+    part: str
+    """The engine's folder in which it waits, below the name of the workload."""
+    place: str
+    """Where a run has it, below its files."""
+
+
+CHECKPOINT = Kept("checkpoints", "home/checkpoint")
+HOME = Kept("homes", "work")
+
+
+def _kept(*, checkpoint: bool, home: bool) -> list[Kept]:
+    return [*([CHECKPOINT] if checkpoint else []), *([HOME] if home else [])]
 
 
 class Folders(folders.Folders):
@@ -30,7 +47,9 @@ class Folders(folders.Folders):
 
     def __init__(self, root: str, *, open_to_tenants: bool) -> None:
         """Make them. `open_to_tenants`: other users must be able to pass through (there is no sandbox to bind them)."""
-        super().__init__(root, open_to_tenants=open_to_tenants, more=("caches", "checkpoints", "etc"))
+        super().__init__(
+            root, open_to_tenants=open_to_tenants, more=("caches", "checkpoints", "homes", "etc")
+        )
 
     def started(self) -> dict[str, bool]:
         """Every run that was started, or that never will be: run -> whether it is over."""
@@ -56,22 +75,26 @@ class Folders(folders.Folders):
     ) -> None:
         """Fill a prepared folder with everything but inputs; also with what the run before this one kept."""
         super().lay_out(path, order, scripts, user, gpus)
-        if order.spec.checkpoint is None:
-            return
-        source = os.path.join(self.part("checkpoints"), order.workload)
-        target = os.path.join(path, places.FILES, CHECKPOINT)
+        spec = order.spec
+        for kept in _kept(checkpoint=spec.checkpoint is not None, home=spec.workspace is not None):
+            self._take_up(kept, path, order.workload, user)
+
+    def _take_up(self, kept: Kept, path: str, workload: str, user: tuple[int, int] | None) -> None:
+        source = os.path.join(self.part(kept.part), workload)
+        target = os.path.join(path, places.FILES, kept.place)
         if os.path.isdir(source) and not os.path.islink(source):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(target)
             os.rename(source, target)
-            return
-        os.mkdir(target, 0o700)
-        if user:
-            os.chown(target, *user)
+        elif not os.path.isdir(target):
+            os.mkdir(target, 0o700)
+            if user:
+                os.chown(target, *user)
 
     def _give_back(self, prepared: str) -> None:
-        """Keep the checkpoint of a run that was prepared and never started, for the next one."""
+        """Keep what a run that was prepared and never started had taken up, for the next one."""
         run = os.path.basename(prepared).rpartition(".")[0]
-        if not os.path.lexists(os.path.join(self.part("checkpoints"), workload_of(run))):
-            self.keep_checkpoint(prepared, run)
+        self.keep(prepared, run, instead=False)
 
     def discard_prepared(self, path: str) -> None:
         """Delete a prepared folder that nothing will start from."""
@@ -79,18 +102,23 @@ class Folders(folders.Folders):
             self._give_back(path)
         self.discard(path)
 
-    def keep_checkpoint(self, folder: str, run: str) -> None:
-        """Keep what an interrupted run had in its folder for checkpoints, in place of what was kept before."""
-        source = os.path.join(folder, places.FILES, CHECKPOINT)
-        target = os.path.join(self.part("checkpoints"), workload_of(run))
-        if os.path.islink(source) or not os.path.isdir(source) or not os.listdir(source):
-            return
-        self.discard(target)
-        os.rename(source, target)
+    def keep(self, folder: str, run: str, *, instead: bool = True) -> None:
+        """Keep what an interrupted run has for the next one, `instead` of what was kept before, or if nothing was."""
+        note = folders.read_note(folder, run)
+        for kept in _kept(checkpoint=note.checkpoint, home=note.home):
+            source = os.path.join(folder, places.FILES, kept.place)
+            target = os.path.join(self.part(kept.part), workload_of(run))
+            if os.path.islink(source) or not os.path.isdir(source) or not os.listdir(source):
+                continue
+            if not instead and os.path.lexists(target):
+                continue
+            self.discard(target)
+            os.rename(source, target)
 
-    def drop_checkpoint(self, run: str) -> None:
+    def drop(self, run: str) -> None:
         """Delete what was kept: its workload has its answer."""
-        self.discard(os.path.join(self.part("checkpoints"), workload_of(run)))
+        for kept in (CHECKPOINT, HOME):
+            self.discard(os.path.join(self.part(kept.part), workload_of(run)))
 
     def purge(self, *, age_ms: int, count_max: int) -> None:
         """Delete done runs that are older than `age_ms`, the oldest beyond `count_max`, and checkpoints of that age."""

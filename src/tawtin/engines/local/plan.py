@@ -15,8 +15,9 @@ from tawtin.engines.local.orders import Limits, Plan, SetupCache
 from tawtin.engines.local.portbook import HOST
 from tawtin.engines.local.sandbox import Sandbox, View
 from tawtin.engines.local.settings import LocalSettings
+from tawtin.engines.shared import doors as door
 from tawtin.engines.shared import places
-from tawtin.engines.shared.environ import gpu_names, rank_env, run_env, service_env
+from tawtin.engines.shared.environ import PATH, gpu_names, rank_env, run_env, service_env
 from tawtin.engines.shared.folders import Laid, PlanError
 from tawtin.engines.shared.shell import exports
 from tawtin.model.resources import Node
@@ -63,7 +64,16 @@ def scripts(order: RunOrder, ground: Ground) -> dict[str, str]:
         for rank in range(count):
             found[f"rank.{rank}"] = exports(rank_env(rank, gpu_names(order, ground.nodes, rank)))
         found["ranks.sh"] = _RANKS.replace("@count@", str(count))
+    if order.spec.workspace is not None:
+        found |= door.scripts()
     return found
+
+
+def _main(order: RunOrder) -> str:
+    """The script that begins a run."""
+    if order.spec.workspace is not None:
+        return door.SCRIPT
+    return "ranks.sh" if len(order.slots) > 1 else "run.sh"
 
 
 _RANKS = """\
@@ -93,11 +103,13 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
     )
     names = gpu_names(order, ground.nodes)
     everyone = [name for rank in range(len(order.slots)) for name in gpu_names(order, ground.nodes, rank)]
-    main = "ranks.sh" if len(order.slots) > 1 else "run.sh"
+    main = _main(order)
     limits = _limits(order, settings)
     texts = scripts(order, ground)
     env = run_env(order, home=home, work=work, temporary=temporary, gpu_names=names)
     env |= service_env(order, HOST)
+    if spec.workspace is not None:
+        env |= door.environ(work, spec.envs.get("PATH", PATH), settings.expose)
     if spec.checkpoint is not None:
         env["TAWTIN_CHECKPOINT"] = f"{home}/checkpoint"
     if box:
@@ -149,7 +161,7 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         "log_bytes_max": settings.log_bytes_max,
         "log_bytes_per_s": settings.log_bytes_per_s,
         "cache": setup_cache(order, ground, root=root),
-        "keep_files": bool(spec.outputs or spec.checkpoint),
+        "keep_files": bool(spec.outputs or spec.checkpoint or spec.workspace),
     }
 
 
@@ -201,8 +213,9 @@ def _signal(name: str) -> int:
 
 
 def setup_cache(order: RunOrder, ground: Ground, *, root: str) -> SetupCache | None:
-    """Where this order's set-up is kept; None where there is none to keep."""
-    if not order.spec.setup or not ground.settings.setup_cache_mib:
+    """Where this order's set-up is kept; None where there is none to keep, or in a home, which stays by itself."""
+    spec = order.spec
+    if not spec.setup or spec.workspace is not None or not ground.settings.setup_cache_mib:
         return None
     return {"folder": f"{root}/caches/{_tenant_folder(order)}", "key": setup_key(order, ground)}
 

@@ -24,8 +24,12 @@ def prepare(prepared: str, order: RunOrder, ground: Ground, kept: Folders, artif
     if cache is not None and os.path.isdir(setupcache.entry(cache)):
         with setupcache.locked(cache, lambda: None) as claim:
             cached = claim.ready and setupcache.restore(cache, os.path.join(prepared, places.FILES))
+    # a workspace that comes back has its home there already, into which nothing is copied any more
+    comes_back = order.spec.workspace is not None and bool(
+        os.listdir(os.path.join(prepared, places.FILES, "work"))
+    )
     laid = folders.lay_inputs(
-        prepared, order, artifacts, owner, sandboxed=bool(ground.box), workdir=not cached
+        prepared, order, artifacts, owner, sandboxed=bool(ground.box), workdir=not (cached or comes_back)
     )
     return plan.make_plan(
         order, ground, folder=kept.live(order.run), root=kept.root, laid=laid, cached=cached

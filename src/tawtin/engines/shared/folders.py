@@ -45,6 +45,8 @@ class OrderNote(Record, frozen=True, kw_only=True):
     """UUIDs of the real GPUs that it holds, where the engine knows them."""
     checkpoint: bool = False
     """It saves itself when it is told to, or by itself."""
+    home: bool = False
+    """It is a workspace, whose working folder is its home, which stays."""
     port: int = 0
     """What a replica of a service was given; 0 for none."""
 
@@ -150,6 +152,7 @@ class Folders:
             outputs=order.spec.outputs,
             gpus=gpus,
             checkpoint=order.spec.checkpoint is not None,
+            home=order.spec.workspace is not None,
             port=order.port,
         )
         with open(os.path.join(path, places.ORDER), "wb") as file:
