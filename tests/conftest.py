@@ -62,6 +62,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: Path(__file__).parents[1].joinpath(".make/jax/ready").exists(),
         "JAX (sh tools/bootstrap.sh jax)",
     ),
+    "jupyter": (
+        lambda: Path(__file__).parents[1].joinpath(".make/jupyter/ready").exists(),
+        "JupyterLab (sh tools/bootstrap.sh jupyter)",
+    ),
     "kubernetes": (lambda: not KUBERNETES, KUBERNETES.removeprefix("needs: ")),
     "browser": (lambda: _on_path("chromium"), "a browser (Debian package chromium)"),
     "gpu": (lambda: Path("/proc/driver/nvidia/version").exists(), "an NVIDIA GPU with its driver"),

@@ -4,6 +4,7 @@
 #   tools/bootstrap.sh python            the environment, from uv.lock
 #   tools/bootstrap.sh ray               Ray in an environment of its own, .make/ray, from uv.lock as well: for tests
 #   tools/bootstrap.sh jax               JAX in .make/jax, in the same way: for tests of gangs
+#   tools/bootstrap.sh jupyter           JupyterLab in .make/jupyter, in the same way: for tests of workspaces
 #   tools/bootstrap.sh console           what the console's pages load, built from frontend/ by Node from .venv
 #   tools/bootstrap.sh peers             what the gateway is measured beside, in .make/peers: for benchmarks
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), gateway (its
@@ -97,7 +98,7 @@ make_python() {
     say "python: $python"
     uv=$(find_uv)
     say "uv: $("$uv" --version)"
-    sync .venv with --all-extras --all-groups --no-group ray --no-group jax || die "the environment could not be made; the lines above say why"
+    sync .venv with --all-extras --all-groups --no-group ray --no-group jax --no-group jupyter || die "the environment could not be made; the lines above say why"
     say "environment ready in $(($(date +%s) - started)) s: .venv"
 }
 
@@ -198,8 +199,9 @@ case ${1:-} in
     python) make_python ;;
     ray) make_apart ray bin/ray Ray "nothing runs on Ray" ;;
     jax) make_apart jax bin/python JAX "no gang computes with JAX" ;;
+    jupyter) make_apart jupyter bin/jupyter-lab JupyterLab "no workspace shows a notebook" ;;
     console) make_console ;;
     peers) make_peers ;;
     system) make_system "${2:?which goal: demo, engines, gateway, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | ray | jax | console | peers | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | jax | jupyter | console | peers | system GOAL" ;;
 esac

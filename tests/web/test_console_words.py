@@ -30,6 +30,7 @@ from tawtin.model.health import FaultKind
 from tawtin.model.reasons import Cause, Waiting
 from tawtin.model.resources import NodeHealth
 from tawtin.model.roaming import PeerState
+from tawtin.model.services import Readiness
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import WorkloadType
 from tawtin.web.console.pages.operator_keys import FACTORS
@@ -54,6 +55,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "event-": tuple(each.__name__ for each in get_args(Event)),
     "usage-rate-of-": ("gpu", "cpu"),
     "usage-ring-": ("gpu", "cpu", "bytes", "runs", "tokens"),
+    "workspace-is-": tuple(Readiness),
     "problem-": ("403", "404", "503"),
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }

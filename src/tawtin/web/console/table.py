@@ -19,6 +19,7 @@ from tawtin.web.console.pages import (
     usage,
     workload,
     workloads,
+    workspaces,
 )
 from tawtin.web.console.pages.live import live
 
@@ -39,6 +40,10 @@ PAGES: Final = (
     Page("/new", new.submit, method="POST", scope=Scope.SUBMIT),
     Page("/plan", new.check, method="POST", scope=Scope.READ),
     Page("/schema.json", new.schema, scope=Scope.READ),
+    Page("/workspaces", workspaces.show_workspaces, scope=Scope.READ),
+    Page("/workspaces", workspaces.create, method="POST", scope=Scope.SUBMIT),
+    Page("/workspaces/enter", workspaces.enter, scope=Scope.READ),
+    Page("/workspaces/change", workspaces.change, method="POST", scope=Scope.SUBMIT),
     Page("/models", models.show_models, scope=Scope.READ),
     Page("/models/ask", models.asked, scope=Scope.READ),
     Page("/models/ask", models.ask_model, method="POST", scope=Scope.SUBMIT),

@@ -8,6 +8,7 @@ you-are-at = أنت في
 nav-pages = الصفحات
 nav-network = الشبكة
 nav-workloads = أعباء العمل
+nav-workspaces = مساحات العمل
 nav-models = النماذج
 nav-usage = الاستخدام والميزانية
 nav-operator = التشغيل

@@ -191,6 +191,7 @@ event-SubmissionRefused = رُفض إرسال
 event-WorkloadsSubmitted = قُبل إرسال
 event-CancelAsked = طُلب إنهاء
 event-ReplicaRested = سكنت نسخة أو أُوقظت
+event-WorkspaceShared = شوركت مساحة عمل أو أُلغيت مشاركتها
 event-ServiceScaled = تغيّر حجم خدمة
 event-RunPlaced = حُدِّد موقع تشغيل
 event-RunStarted = بدأ تشغيل

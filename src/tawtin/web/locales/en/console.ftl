@@ -8,6 +8,7 @@ you-are-at = You are at
 nav-pages = Pages
 nav-network = Network
 nav-workloads = Workloads
+nav-workspaces = Workspaces
 nav-models = Models
 nav-usage = Usage and budget
 nav-operator = Operator

@@ -167,6 +167,7 @@ event-SubmissionRefused = Submission refused
 event-WorkloadsSubmitted = Submission accepted
 event-CancelAsked = End asked for
 event-ReplicaRested = Replica rests or wakes
+event-WorkspaceShared = Workspace shared or not
 event-ServiceScaled = Service scaled
 event-RunPlaced = Run placed
 event-RunStarted = Run started

@@ -8,6 +8,7 @@ you-are-at = Vous êtes à
 nav-pages = Pages
 nav-network = Réseau
 nav-workloads = Charges de travail
+nav-workspaces = Espaces de travail
 nav-models = Modèles
 nav-usage = Usage et budget
 nav-operator = Exploitation

@@ -173,6 +173,7 @@ event-SubmissionRefused = Soumission refusée
 event-WorkloadsSubmitted = Soumission acceptée
 event-CancelAsked = Fin demandée
 event-ReplicaRested = Réplique en veille ou réveillée
+event-WorkspaceShared = Espace de travail partagé ou non
 event-ServiceScaled = Service redimensionné
 event-RunPlaced = Exécution placée
 event-RunStarted = Exécution démarrée
