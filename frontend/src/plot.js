@@ -1,20 +1,22 @@
 // `<figure data-plot>` with its data as JSON becomes a line plot. Without this script its table is shown.
 //
 // {"x": [ms, ...], "series": [{"label": "...", "unit": "...", "values": [number or null, ...],
-//  "kind": "line" | "forecast" | "limit"}], "zero": true, "zone": "Africa/Casablanca"}
+//  "kind": "line" | "forecast" | "limit"}], "zero": true, "zone": "Africa/Casablanca", "months": true}
+// `months` says that each x is the beginning of a month (UTC), and nothing lies between.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { locale } from "./locale.js";
 import "./plot.css";
 
 const COLOURS = ["--blue", "--ink-2", "--mid", "--ink"];
 const DASHES = [[], [], [6, 3], [2, 3]];
 const KINDS = { line: undefined, forecast: [4, 4], limit: [10, 3] };
 const LABEL_PX = 16;
+const MONTH_PX = 80;
 const DAY_MS = 86_400_000;
 const drawn = new WeakMap();
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const locale = () => document.documentElement.lang || undefined;
 const number = (most) => new Intl.NumberFormat(locale(), { maximumFractionDigits: most, notation: "compact" });
 
 class Plot {
@@ -62,7 +64,8 @@ class Plot {
   }
 
   #options() {
-    const { zero, zone } = this.data;
+    const { zero, months } = this.data;
+    const zone = months ? "UTC" : this.data.zone;
     const font = `12px ${css("--font") || "sans-serif"}`;
     const grid = { stroke: () => css("--line"), width: 1 };
     const axis = { stroke: () => css("--ink-2"), font, grid, ticks: { show: false } };
@@ -75,7 +78,9 @@ class Plot {
       tzDate: zone ? (ms) => uPlot.tzDate(new Date(ms), zone) : undefined,
       scales: { x: { time: true }, y: { range: (_, least, most) => range(zero ? Math.min(0, least) : least, most) } },
       axes: [
-        { ...axis, values: (_, splits, __, ___, step) => times(splits, step, zone) },
+        months
+          ? { ...axis, splits: (plot, _, from, to) => beginnings(from, to, plot.bbox.width / devicePixelRatio), values: (_, each) => names(each) }
+          : { ...axis, values: (_, splits, __, ___, step) => times(splits, step, zone) },
         { ...axis, size: 52, values: (_, splits) => splits.map((each) => number(3).format(each)) },
       ],
       series: [{}, ...this.data.series.map(line)],
@@ -139,6 +144,24 @@ function times(splits, step, zone) {
   const parts = step >= DAY_MS ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   if (step < 60_000) parts.second = "2-digit";
   const words = new Intl.DateTimeFormat(locale(), { ...parts, timeZone: zone });
+  return splits.map((each) => words.format(each));
+}
+
+/** The beginnings of months in a stretch of time, so few that their names have room in `width` px. */
+function beginnings(from, to, width) {
+  const first = new Date(from);
+  const found = [];
+  for (let month = first.getUTCMonth(); ; month++) {
+    const at = Date.UTC(first.getUTCFullYear(), month);
+    if (at > to) break;
+    if (at >= from) found.push(at);
+  }
+  const every = Math.max(1, Math.ceil((found.length * MONTH_PX) / Math.max(1, width)));
+  return found.filter((_, index) => (found.length - 1 - index) % every === 0);
+}
+
+function names(splits) {
+  const words = new Intl.DateTimeFormat(locale(), { month: "short", year: "numeric", timeZone: "UTC" });
   return splits.map((each) => words.format(each));
 }
 

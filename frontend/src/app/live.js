@@ -1,4 +1,5 @@
 // Live pages: the server says on a stream that something changed; the page is fetched again and morphed into the answer.
+import { locale } from "../locale.js";
 import { retrying } from "./stream.js";
 import { entered, morph } from "./morph.js";
 
@@ -58,7 +59,7 @@ function toggle(shown) {
 }
 
 function ago(ms) {
-  const words = new Intl.RelativeTimeFormat(document.documentElement.lang || undefined);
+  const words = new Intl.RelativeTimeFormat(locale());
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return words.format(-seconds, "second");
   if (seconds < 3600) return words.format(-Math.floor(seconds / 60), "minute");

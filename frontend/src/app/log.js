@@ -2,6 +2,7 @@
 //
 // In the same `[data-log-box]` may be a checkbox `[data-follow]`, a field `[data-log-search]`, and `[data-log-found]`, which
 // gets the number of lines found. `data-log-older` on the <pre> is what is said in the place of the oldest lines.
+import { locale } from "../locale.js";
 import { retrying } from "./stream.js";
 import { Terminal } from "./terminal.js";
 
@@ -133,7 +134,7 @@ class Log {
     const found = this.box.querySelector("[data-log-found]");
     if (!found) return;
     const shown = sought && this.pre.querySelectorAll(":scope > :not([hidden], [data-js-older])").length;
-    found.textContent = sought ? new Intl.NumberFormat(document.documentElement.lang || undefined).format(shown) : "";
+    found.textContent = sought ? new Intl.NumberFormat(locale()).format(shown) : "";
   }
 
   #scrolled() {

@@ -49,8 +49,10 @@ class Words:
             self.locale = Locale.parse(f"{tag}_{country}")
         except (UnknownLocaleError, ValueError):
             self.locale = Locale.parse(tag)
-        # the names of CLDR and of BCP 47 differ in this alone
-        self._bundle = FluentBundle([str(self.locale).replace("_", "-")], use_isolating=False)
+        name = str(self.locale).replace("_", "-")  # the names of CLDR and of BCP 47 differ in this alone
+        self.written = f"{name}-u-nu-latn"
+        """How scripts write what they add, so that it looks like the rest: BCP 47, with the digits of `number`."""
+        self._bundle = FluentBundle([name], use_isolating=False)
         for path in sorted((_FOLDER / tag).glob("*.ftl")):
             self._bundle.add_resource(FluentResource(path.read_text(encoding="utf-8")))
 

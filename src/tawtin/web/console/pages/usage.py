@@ -173,7 +173,12 @@ def _plot(visit: Visit, found: Statement) -> Markup:
                 "kind": "limit",
             }
         )
-    data = {"x": [_first_ms(month) for month, _ in found.history], "series": series, "zero": True}
+    data = {
+        "x": [_first_ms(month) for month, _ in found.history],
+        "series": series,
+        "zero": True,
+        "months": True,
+    }
     return Markup(json.dumps(data).replace("<", "\\u003c"))  # noqa: S704 - no tag can begin in it
 
 
