@@ -16,7 +16,7 @@ from tawtin.model.events import Entry
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node, Shape, Slot
 from tawtin.model.roaming import FileAsk, LogAsk, Message, Offer, Peer, Piece
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.model.workload import Kept, Outcome, Usage, WorkloadSpec
 
 DOOR_TOKEN: Final = "TAWTIN_DOOR_TOKEN"  # noqa: S105 - the name of a variable
@@ -463,6 +463,10 @@ class Engine(Protocol):
 
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         """At most `limit` bytes of the run's output from `offset`. A negative offset counts from the end."""
+        ...
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        """How much a run used over its time, oldest first, kept as long as its log; empty where totals alone are."""
         ...
 
     def close(self) -> None:

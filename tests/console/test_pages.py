@@ -84,6 +84,10 @@ def test_a_job_is_submitted_followed_explained_and_cancelled(
     assert log.evaluate("pre => getComputedStyle(pre).direction") == "ltr"
     expect(page.locator(".verdict tbody tr")).to_have_count(5)
     expect(page.locator(".verdict .tag.no").first).to_be_visible()
+    page.reload()  # the page of a run under way comes anew by itself as well, every ten seconds
+    expect(page.locator("#metrics figure canvas")).to_have_count(2)
+    assert violations(page) == []
+    expect(log).to_contain_text("step 9")
     before = log.inner_text()
     page.get_by_role("button", name=CANCEL[language], exact=True).first.click()
     ask = page.locator("[data-confirm-ask] button").first

@@ -13,7 +13,7 @@ from tawtin.model.reasons import Cause
 from tawtin.model.resources import Demand, Node, Shape
 from tawtin.model.site import Site
 from tawtin.model.tenant import Scope, Tenant
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.model.workload import Outcome, Usage, WorkloadSpec
 from tawtin.ports import Batch, Report, RunOrder
 from tawtin.runtime.actor import Actor
@@ -115,6 +115,9 @@ class FakeEngine:
 
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         return LogChunk(offset=offset, data=f"output of {run}".encode()[offset : offset + limit], end=True)
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        return ()
 
     def close(self) -> None:
         self.closed = True

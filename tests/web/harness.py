@@ -15,7 +15,7 @@ from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
 from tawtin.model.site import Site
 from tawtin.model.tenant import Scope, Tenant
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.model.workload import Outcome, Usage
 from tawtin.ports import Journal, Report, RunOrder
 from tawtin.runtime.actor import Actor
@@ -49,6 +49,7 @@ class FakeEngine:
         self.orders: dict[str, RunOrder] = {}
         self.output: dict[str, bytes] = {}
         self.dropped: dict[str, int] = {}
+        self.used: dict[str, tuple[UsageSample, ...]] = {}
         self.over: set[str] = set()
         self.prompt = False
         """Whether each run ends as soon as it is ordered."""
@@ -129,6 +130,9 @@ class FakeEngine:
         data = output[begin : begin + limit]
         end = run in self.over and begin + len(data) == len(output)
         return LogChunk(offset=begin, data=data, dropped=dropped, end=end)
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        return self.used.get(run, ())
 
     def close(self) -> None:
         pass

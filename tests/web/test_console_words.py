@@ -56,6 +56,8 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "usage-rate-of-": ("gpu", "cpu"),
     "usage-ring-": ("gpu", "cpu", "bytes", "runs", "tokens"),
     "workspace-is-": tuple(Readiness),
+    "metric-": ("cpu", "memory", "gpu"),
+    "metric-short-": ("cpu", "memory", "gpu"),
     "problem-": ("403", "404", "503"),
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.ports import Engine, EngineError, Report, RunOrder
 
 log = logging.getLogger("tawtin.engines")
@@ -138,6 +138,10 @@ class Fleet:
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         """A piece of the run's output."""
         return (self._of(run) or self._first).log(run, offset, limit)
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        """How much a run used over its time."""
+        return (self._of(run) or self._first).samples(run)
 
     def close(self) -> None:
         """Let go of all."""

@@ -157,6 +157,18 @@ class LogChunk(Record, frozen=True, kw_only=True):
     """The run is over and nothing follows."""
 
 
+class UsageSample(Record, frozen=True, kw_only=True):
+    """How much a run used at one moment."""
+
+    at_ms: int
+    cpu_ms: int
+    """Processor time since its start."""
+    memory_bytes: int
+    """In use at that moment."""
+    gpu_permille: int | None = None
+    """How busy its GPUs were, their mean in thousandths; None where no driver says so."""
+
+
 class ArtifactList(Record, frozen=True, kw_only=True):
     """A tenant's artifacts."""
 

@@ -22,6 +22,7 @@ from tawtin.model.views import (
     Page,
     PlanView,
     Submitted,
+    UsageSample,
     WaitingView,
     WorkloadView,
 )
@@ -354,6 +355,14 @@ class Workloads(Live):
         )
         last = run_over and (which < workload.epoch or workload.phase.final)
         return LogChunk(offset=chunk.offset, data=chunk.data, dropped=chunk.dropped, end=chunk.end and last)
+
+    async def samples(self, actor: Actor, workload_id: str) -> tuple[UsageSample, ...]:
+        """How much the last run used over its time, oldest first; empty where a peer has it. Raises NotFound."""
+        workload = await self.own(actor, workload_id)
+        run = await self._run(f"{workload.id}.{workload.epoch}")
+        if run is None or run.factory:
+            return ()
+        return await self.in_thread(self.engine.samples, run.id)
 
     async def _run(self, name: str) -> Run | None:
         """The run of this name, live or not."""

@@ -20,16 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tawtin.engines.local import (
-    cgroups,
-    fuse,
-    machine,
-    orders,
-    sandbox,
-    seccomp,
-    setupcache,
-    verdict,
-)
+from tawtin.engines.local import cgroups, fuse, machine, orders, sandbox, seccomp, setupcache, verdict
 from tawtin.engines.local.checks import check, limit_notes
 from tawtin.engines.local.ending import is_slow, settle, suspects
 from tawtin.engines.local.events import Events
@@ -47,7 +38,7 @@ from tawtin.engines.shared import durable, folders, places
 from tawtin.engines.shared.folders import PlanError, Result
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.ports import Artifacts, EngineError, EngineParts, Report, RunOrder
 
 _QUICK_WORKERS: Final = 4
@@ -498,3 +489,7 @@ class LocalEngine:
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         """At most `limit` bytes of the run's output from `offset`. A negative offset counts from the end."""
         return self._folders.log(run, offset, limit)
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        """How much a run used over its time, oldest first."""
+        return self._folders.samples(run)

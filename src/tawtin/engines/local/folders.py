@@ -16,10 +16,11 @@ from typing import NamedTuple
 from tawtin.engines.local import orders
 from tawtin.engines.local.logfile import read_log
 from tawtin.engines.local.orders import Exit
+from tawtin.engines.local.samples import read_samples
 from tawtin.engines.shared import durable, folders, places
 from tawtin.model.ids import workload_of
 from tawtin.model.reasons import Cause
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.ports import RunOrder
 
 _LOG_TRIES = 3
@@ -165,6 +166,17 @@ class Folders(folders.Folders):
             if os.path.isdir(folder):  # else it was put aside meanwhile, and only looked empty
                 return LogChunk(offset=at, data=data, dropped=dropped, end=over and at + len(data) >= total)
         return LogChunk(offset=max(0, offset), data=b"")
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        """How much a run used over its time, oldest first; empty where nothing of it is here any more."""
+        for _ in range(_LOG_TRIES):
+            folder = self.find(run)
+            if folder is None:
+                break
+            looks = read_samples(folder)
+            if os.path.isdir(folder):  # as with the log
+                return tuple(UsageSample(**look._asdict()) for look in looks)
+        return ()
 
     def bury(self, run: str) -> bool:
         """Record that a run, of which nothing is here, is over: it is not known whether it was ever started."""

@@ -128,7 +128,7 @@ def deleted_bytes(pids: list[int], device: int) -> int:
 
 
 class Energy:
-    """Energy counters of GPUs, asked of the driver's own library; silent where that is absent."""
+    """Energy counters of GPUs, and how busy they are, by the driver's own library; silent where that is absent."""
 
     def __init__(self, uuids: list[str]) -> None:
         """Remember the counters of the GPUs with these UUIDs."""
@@ -161,6 +161,18 @@ class Energy:
                 return None
             total += value.value
         return total
+
+    def busy_permille(self) -> int | None:
+        """How busy the GPUs are now, their mean in thousandths; None without one, or where a driver does not say."""
+        if self._lib is None or not self._handles:
+            return None
+        total = 0
+        for handle in self._handles:
+            rates = (ctypes.c_uint * 2)()  # per cent of the last moments: GPU, memory
+            if self._lib.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(rates)) != 0:
+                return None
+            total += rates[0]
+        return total * 10 // len(self._handles)
 
     def used_mj(self) -> int | None:
         """Millijoules since the start, or None where the driver does not count them."""
@@ -215,6 +227,10 @@ class Meter:
             spent = resource.getrusage(resource.RUSAGE_CHILDREN)
             self._cpu_ms = max(self._cpu_ms, int((spent.ru_utime + spent.ru_stime) * 1000))
             self._memory_peak = max(self._memory_peak, spent.ru_maxrss * 1024)
+
+    def gpu_permille(self) -> int | None:
+        """How busy its GPUs are now, their mean in thousandths, where the driver says so."""
+        return self._energy.busy_permille()
 
     def cpu_ms(self) -> int:
         """Processor time so far, milliseconds."""

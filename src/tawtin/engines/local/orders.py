@@ -12,6 +12,8 @@ STATE: Final = "state.json"
 STOP: Final = "stop.json"
 FUSE: Final = "fuse.json"
 """A later deadline of the run's lease: `until_ms` of CLOCK_BOOTTIME, in the boot that `boot` names."""
+SAMPLES: Final = "samples"
+"""How much the run used over its time."""
 EXIT: Final = "exit.json"
 """The exit record; its presence means that the program is over."""
 LOG_PREFIX: Final = "log."
@@ -80,6 +82,8 @@ class Plan(TypedDict):
     bytes_in: int
     meter_interval_ms: int
     disk_interval_ms: int
+    samples_max: int
+    sample_ms: int
     log_bytes_max: int
     log_bytes_per_s: int
     cache: SetupCache | None

@@ -158,6 +158,8 @@ def make_plan(order: RunOrder, ground: Ground, *, folder: str, root: str, laid: 
         "bytes_in": laid.bytes_in,
         "meter_interval_ms": settings.meter_interval_ms,
         "disk_interval_ms": settings.disk_interval_ms,
+        "samples_max": settings.samples_max,
+        "sample_ms": settings.sample_ms,
         "log_bytes_max": settings.log_bytes_max,
         "log_bytes_per_s": settings.log_bytes_per_s,
         "cache": setup_cache(order, ground, root=root),

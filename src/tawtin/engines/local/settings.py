@@ -77,6 +77,10 @@ class LocalSettings(Record, frozen=True, kw_only=True):
     """How often usage is written down while a run goes on."""
     disk_interval_ms: Positive = 500
     """How often a run's disk is counted; less often where counting takes long (5 % of one processor at most)."""
+    samples_max: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 360
+    """Looks at processor, memory and GPUs kept of one run; beyond that every second one is dropped. 0 for none."""
+    sample_ms: Positive = 1000
+    """Time between two such looks at first; it doubles each time that some are dropped."""
     setup_cache_mib: Natural = 20_480
     """Disk for the results of `setup` kept for later runs, of all tenants together; 0 to keep none."""
     retention_ms: Natural = 7 * 86_400_000

@@ -21,6 +21,7 @@ from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.meter import Meter, boot_ms
 from tawtin.engines.local.orders import Exit, Plan, UsageNow
 from tawtin.engines.local.output import Output
+from tawtin.engines.local.samples import Samples
 from tawtin.engines.local.spawn import SpawnError
 from tawtin.engines.local.watch import Ended, Stopping, Watch
 from tawtin.engines.shared import durable, places
@@ -89,6 +90,7 @@ class Supervisor:
         self._slate = durable.Slate(os.path.join(self._folder, orders.STATE))
         self._output: Output | None = None
         self._meter: Meter | None = None
+        self._samples = Samples(self._folder, count_max=plan["samples_max"], interval_ms=plan["sample_ms"])
         self.told = False
         """Whether the control plane took the news of the end."""
 
@@ -180,6 +182,7 @@ class Supervisor:
             group=self._group,
             output=self._output,
             meter=self._meter,
+            samples=self._samples,
             stopping=stopping,
             wake=self._wake,
             started_boot_ms=self._started_boot_ms,
@@ -236,6 +239,7 @@ class Supervisor:
     def close(self) -> None:
         """Let go of the run's files."""
         self._slate.close()
+        self._samples.close()
         if self._output is not None:
             self._output.close()
 

@@ -16,6 +16,7 @@ from tawtin.engines.local.cgroups import Group
 from tawtin.engines.local.meter import Meter, boot_ms, descendants
 from tawtin.engines.local.orders import Plan
 from tawtin.engines.local.output import Output
+from tawtin.engines.local.samples import Look, Samples
 from tawtin.engines.local.spawn import spawn
 from tawtin.engines.shared import durable
 
@@ -115,6 +116,7 @@ class Watch:
         group: Group,
         output: Output,
         meter: Meter,
+        samples: Samples,
         stopping: Stopping,
         wake: int,
         started_boot_ms: int,
@@ -126,6 +128,7 @@ class Watch:
         self.group = group
         self.output = output
         self.meter = meter
+        self.samples = samples
         self.stopping = stopping
         self.wake = wake
         self.started_boot_ms = started_boot_ms
@@ -140,6 +143,7 @@ class Watch:
         self._next_disk = 0
         self._fuse_look = 0
         self._next_memory = 0
+        self._next_sample = 0
 
     def run(self, command: list[str]) -> Ended:
         """Start `command`, wait for its end, end whatever it left behind. Raises SpawnError."""
@@ -157,6 +161,7 @@ class Watch:
         self._next_meter = now + min(_FIRST_METER_MS, self.plan["meter_interval_ms"])
         self._next_disk = now + self.plan["disk_interval_ms"]
         self._next_memory = now + _MEMORY_LOOK_MS
+        self._next_sample = now + self.samples.interval_ms
         if not self.plan["sandboxed"]:
             self.on_sandbox(self._outer, 0)
         self._look_for_stop()
@@ -201,6 +206,8 @@ class Watch:
 
     def _until_next(self) -> float:
         times = [self._next_meter, self._next_disk, self._next_memory]
+        if self.samples.interval_ms:
+            times.append(self._next_sample)
         if self.stopping.cause:
             times.append(self.stopping.next_boot_ms)
         elif self.plan["max_duration_ms"]:
@@ -249,11 +256,19 @@ class Watch:
             self._look_at_disk()
         if now >= self._next_memory:
             self._look_at_memory()
+        if self.samples.interval_ms and now >= self._next_sample:
+            self._sample()
         if now >= self._next_meter:
             self._next_meter = now + self.plan["meter_interval_ms"]
             self.meter.look(self.members() if not self.group else [])
             self.on_meter()
         self.stopping.advance(self._send)
+
+    def _sample(self) -> None:
+        memory = self.meter.look(self.members() if not self.group else [])
+        at_ms = time.time_ns() // 1_000_000
+        self.samples.add(Look(at_ms, self.meter.cpu_ms(), memory, self.meter.gpu_permille()))
+        self._next_sample = boot_ms() + self.samples.interval_ms
 
     def _look_at_disk(self) -> None:
         begin = boot_ms()

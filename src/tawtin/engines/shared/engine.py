@@ -26,7 +26,7 @@ from tawtin.engines.shared.states import End
 from tawtin.engines.shared.watch import Watch
 from tawtin.model.reasons import Cause
 from tawtin.model.resources import Node
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.model.workload import Usage
 from tawtin.ports import EngineError, EngineParts, Report, RunOrder
 
@@ -319,6 +319,11 @@ class ClusterEngine:
         except OSError:
             return LogChunk(offset=max(0, offset), data=b"", end=over)
         return LogChunk(offset=at, data=data, end=over and at + len(data) >= total)
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        """Nothing: clusters are asked for totals alone."""
+        del run
+        return ()
 
     def _began(self, known: Known) -> None:
         self._say(known, self._progress(known))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tawtin.model.reasons import Cause
-from tawtin.model.views import LogChunk
+from tawtin.model.views import LogChunk, UsageSample
 from tawtin.ports import Report
 
 if TYPE_CHECKING:
@@ -180,6 +180,11 @@ class SimEngine:
     def log(self, run: str, offset: int, limit: int) -> LogChunk:
         """Simulated runs write nothing."""
         return LogChunk(offset=offset, data=b"", end=True)
+
+    def samples(self, run: str) -> tuple[UsageSample, ...]:
+        """Simulated runs are not looked at."""
+        del run
+        return ()
 
     def close(self) -> None:
         """Let go; runs go on."""

@@ -140,12 +140,17 @@ class Words:
 
     def size(self, count: int) -> Markup:
         """So many bytes."""
-        value, unit = float(count), 0
-        while value >= 1000 and unit + 1 < len(_SIZES):
-            value, unit = value / 1000, unit + 1
-        pattern = "0" if unit == 0 or value >= 100 else "0.#"
-        units = _OCTETS if self.tag == "fr" else _SIZES
-        return _ltr(f"{format_decimal(value, format=pattern, locale=self.locale)} {units[unit]}")
+        size, unit = self.size_unit(count)
+        value = count / size
+        pattern = "0" if size == 1 or value >= 100 else "0.#"
+        return _ltr(f"{format_decimal(value, format=pattern, locale=self.locale)} {unit}")
+
+    def size_unit(self, count: int) -> tuple[int, str]:
+        """The unit that so many bytes are best said in: its size in bytes, and its sign."""
+        step = 0
+        while count >= 1000 ** (step + 1) and step + 1 < len(_SIZES):
+            step += 1
+        return 1000**step, (_OCTETS if self.tag == "fr" else _SIZES)[step]
 
     def moment(self, ms: int | None) -> Markup:
         """A point in time, UTC."""

@@ -12,6 +12,7 @@ from tawtin.model.requests import LogRange
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import Usage
 from tawtin.runtime.actor import SCOPES
+from tawtin.web.console.pages.metrics import metrics_of
 from tawtin.web.console.spent import spent_so_far
 from tawtin.web.console.verdicts import says_of
 from tawtin.web.console.visit import ROOT
@@ -53,6 +54,7 @@ async def show_workload(visit: Visit) -> Answer:
     told = await service.explain(actor, view.workload.id)
     runs = await service.runs(actor, view.workload.id)
     log_text, cut = await _log(visit, view.workload)
+    samples = await service.samples(actor, view.workload.id)
     work, run = view.workload, view.run
     shape = run.shape if run is not None else work.spec.demand.options[0]
     receipt = run.roam.receipt.signature if run is not None and run.roam and run.roam.receipt else ""
@@ -74,6 +76,8 @@ async def show_workload(visit: Visit) -> Answer:
         estimated=run is not None and run.started_ms is not None and run.ended_ms is None,
         used=run.usage if run is not None else Usage(),
         rate=run.rate if run is not None else None,
+        metrics=metrics_of(visit.words, samples, shape, work.spec.demand.nodes),
+        elsewhere=run.factory if run is not None else "",
         log_text=log_text,
         log_cut=cut,
         log_shown=len(log_text.encode()),
