@@ -66,7 +66,7 @@ class Running:
             entropy=SystemEntropy(),
         )
         keep(self.state, kept)
-        if scope is not Scope.READ:
+        if scope not in {Scope.READ, Scope.AUDIT}:
             self.until(lambda: self._all_know(shown.secret), "the key")
         return shown.secret
 

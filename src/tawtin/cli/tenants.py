@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tawtin.model.tenant import Quota, Tenant
 
 KINDS = ("private", "public_body", "vital_infrastructure", "student")
-SCOPES = ("read", "submit", "tenant", "admin")
+SCOPES = ("audit", "read", "submit", "tenant", "admin")
 UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 NO_LIMIT = "none"
 LIMITS = {

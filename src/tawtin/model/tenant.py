@@ -68,9 +68,12 @@ class Tenant(Record, frozen=True, kw_only=True):
 
 
 class Scope(StrEnum):
-    """What a key may do. Each includes those before it, except that `admin` alone crosses tenants."""
+    """What a key may do. Each includes those before it within its tenant; `admin` and `audit` alone cross tenants."""
 
+    AUDIT = "audit"
+    """Read the evidence about all tenants, never what is theirs: no logs of runs, no files, no answers of models."""
     READ = "read"
+    """See all of the own tenant."""
     SUBMIT = "submit"
     TENANT = "tenant"
     """Manage the tenant's own keys."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tawtin.ports import Entropy
 
 SECRET_BITS: Final = 256
-SCOPES: Final = (Scope.READ, Scope.SUBMIT, Scope.TENANT, Scope.ADMIN)
+SCOPES: Final = tuple(Scope)
+"""The narrowest first."""
 
 
 class Actor(Record, frozen=True, kw_only=True):
@@ -34,17 +35,26 @@ class Actor(Record, frozen=True, kw_only=True):
         """Whether it operates the factory."""
         return self.scope is Scope.ADMIN
 
+    @property
+    def overlooks(self) -> bool:
+        """Whether it sees what concerns other tenants as well."""
+        return self.scope in {Scope.ADMIN, Scope.AUDIT}
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has this scope, or a wider one."""
+        return SCOPES.index(self.scope) >= SCOPES.index(scope)
+
     def need(self, scope: Scope) -> None:
         """Raise Denied unless the key has this scope, or a wider one."""
-        if SCOPES.index(self.scope) < SCOPES.index(scope):
+        if not self.may(scope):
             msg = f"this key has scope `{self.scope}` and this needs `{scope}`: ask for such a key"
             raise Denied(msg)
 
     def about(self, tenant: str | None) -> str:
-        """The tenant that a request is about: its own, or another one if it is an admin's. Raises NotFound."""
+        """The tenant that a request is about: its own, or another one if it sees all of them. Raises NotFound."""
         if tenant is None or tenant == self.tenant:
             return self.tenant
-        if not self.admin:
+        if not self.overlooks:
             msg = f"no tenant `{tenant}`"
             raise NotFound(msg)
         return tenant

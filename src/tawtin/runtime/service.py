@@ -81,11 +81,11 @@ class Service(Shelves):
         return True, "ready"
 
     async def events(self, actor: Actor, start: int, limit: int) -> tuple[Entry, ...]:
-        """Log entries from number `start`: all for an admin, else those about the caller's own tenant."""
+        """Log entries from number `start`: all for admins and auditors, else those about the caller's own tenant."""
         await self.settle()
         bodies = await self.in_thread(self.journal.events, start, min(limit, PAGE_MAX))
         entries = [decode_entry(body) for body in bodies]
-        if actor.admin:
+        if actor.overlooks:
             return tuple(entries)
         return tuple([entry for entry in entries if await self._concerns(entry.event, actor.tenant)])
 
@@ -98,10 +98,10 @@ class Service(Shelves):
     # --- tenants and keys ---------------------------------------------------------------------------------------
 
     async def tenants(self, actor: Actor) -> tuple[Tenant, ...]:
-        """All tenants for an admin, else the caller's own."""
+        """All tenants for admins and auditors, else the caller's own."""
         await self.settle()
         tenants = self.state.tenants
-        return tuple(tenants[name] for name in sorted(tenants) if actor.admin or name == actor.tenant)
+        return tuple(tenants[name] for name in sorted(tenants) if actor.overlooks or name == actor.tenant)
 
     async def tenant(self, actor: Actor, tenant_id: str) -> Tenant:
         """One tenant. Raises NotFound."""
@@ -244,7 +244,7 @@ class Service(Shelves):
     ) -> NewKey:
         """Make a key. Nobody gives out more than they have."""
         actor.need(Scope.TENANT)
-        actor.need(scope)
+        actor.need(Scope.ADMIN if scope is Scope.AUDIT else scope)
         about = actor.about(tenant)
         if about not in self.state.tenants:
             msg = f"no tenant `{about}`"
@@ -280,7 +280,7 @@ class Service(Shelves):
 
     async def capacity(self, actor: Actor) -> CapacityView:
         """The nodes, and what is free on each."""
-        actor.need(Scope.READ)
+        actor.need(Scope.AUDIT)
         await self.settle()
         held: dict[str, int] = {}
         for run in self.state.runs.values():
@@ -321,7 +321,7 @@ class Service(Shelves):
 
     async def quarantines(self, actor: Actor) -> tuple[Quarantine, ...]:
         """Every GPU and node that is out of service, or was: those that are out first."""
-        actor.need(Scope.READ)
+        actor.need(Scope.AUDIT)
         await self.settle()
         found = self.state.quarantines.values()
         return tuple(sorted(found, key=lambda each: (not each.out, each.node, each.gpu)))
@@ -387,7 +387,7 @@ class Service(Shelves):
     ) -> tuple[Account, ...]:
         """What ended runs and charged requests for models used, by tenant and calendar month."""
         _check_month(month)
-        about = "" if actor.admin and tenant is None else actor.about(tenant)
+        about = "" if actor.overlooks and tenant is None else actor.about(tenant)
         await self.settle()
         return tuple(
             account
@@ -397,7 +397,7 @@ class Service(Shelves):
 
     async def endpoints(self, actor: Actor) -> EndpointsView:
         """Where models are served, which, and for an admin by what. Raises NotFound, Unavailable."""
-        actor.need(Scope.READ)
+        actor.need(Scope.AUDIT)
         try:
             return await self._serving().endpoints(replicas=actor.admin)
         except OSError as error:
@@ -406,12 +406,12 @@ class Service(Shelves):
     async def tokens(
         self, actor: Actor, *, tenant: str | None = None, month: str | None = None
     ) -> tuple[TokensUsed, ...]:
-        """What settled requests for models used: of all tenants for an admin, else of the caller's own.
+        """What settled requests for models used: of all tenants for admins and auditors, else of the caller's own.
 
         Raises Invalid, NotFound, Unavailable.
         """
         _check_month(month)
-        about = "" if actor.admin and tenant is None else actor.about(tenant)
+        about = "" if actor.overlooks and tenant is None else actor.about(tenant)
         try:
             return await self._serving().used(about, month or "")
         except OSError as error:
@@ -444,10 +444,11 @@ class Service(Shelves):
     ) -> Rates:
         """Which share of that was used at home, by calendar month; `since` and `until` are months, both included.
 
-        By tenant, an admin sees the sum over all too. Raises Denied, Invalid.
+        By tenant, admins and auditors see the sum over all too. Raises Denied, Invalid.
         """
         if by is not By.TENANT:
-            actor.need(Scope.ADMIN)
+            if not actor.overlooks:
+                actor.need(Scope.ADMIN)
             if tenant is not None:
                 msg = f"`tenant` goes with `by=tenant`, not with `by={by}`: leave one of them out"
                 raise Invalid(msg)
@@ -463,7 +464,7 @@ class Service(Shelves):
         found = rates_by(self.state, hearsay, by, accounts, self.factory.now_ms())
         items = (each for each in found.items if first <= each.month <= last)
         if by is By.TENANT:
-            items = (each for each in items if each.tenant or (actor.admin and tenant is None))
+            items = (each for each in items if each.tenant or (actor.overlooks and tenant is None))
         return msgspec.structs.replace(found, items=tuple(items))
 
 

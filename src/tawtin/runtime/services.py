@@ -102,9 +102,9 @@ class Services(Workloads):
     # --- reads --------------------------------------------------------------------------------------------------
 
     async def services(self, actor: Actor, *, tenant: str | None = None) -> tuple[ServiceView, ...]:
-        """All services of a tenant, by name; of all tenants for an admin who names none."""
-        actor.need(Scope.READ)
-        about = "" if actor.admin and tenant is None else actor.about(tenant)
+        """All services of a tenant, by name; of all tenants for admins and auditors who name none."""
+        actor.need(Scope.AUDIT)
+        about = "" if actor.overlooks and tenant is None else actor.about(tenant)
         await self.settle()
         return self.published(about)
 

@@ -132,6 +132,7 @@ class Shelves(Workspaces):
         limit: int = 100,
     ) -> Page[Artifact]:
         """A page of a tenant's artifacts, newest first, or of its datasets alone; the cursor is `<created_ms>/<id>`."""
+        actor.need(Scope.READ)
         about = actor.about(tenant)
         await self.settle()
         found = sorted(
@@ -152,6 +153,7 @@ class Shelves(Workspaces):
 
     async def artifact(self, actor: Actor, artifact_id: str) -> tuple[Artifact, Manifest]:
         """An artifact of the caller's tenant and its files. Raises NotFound."""
+        actor.need(Scope.READ)
         artifact = await self._held(actor, artifact_id)
         return artifact, await self._manifest(artifact_id)
 

@@ -161,6 +161,7 @@ class Workloads(Live):
 
         Raises Refused if it reads a dataset that is not here.
         """
+        actor.need(Scope.READ)
         about = self.known_tenant(actor, tenant)
         await self.settle()
         spec, digest = self._resolved(about, spec, digest)
@@ -211,7 +212,7 @@ class Workloads(Live):
         """The workload, if this caller may see it. Raises NotFound otherwise: foreign ids look like absent ones."""
         await self.settle()
         workload = await self._workload(workload_id)
-        if workload.tenant != actor.tenant and not actor.admin:
+        if workload.tenant != actor.tenant and not actor.overlooks:
             msg = f"no workload `{workload_id}`"
             raise NotFound(msg)
         return workload
@@ -275,8 +276,8 @@ class Workloads(Live):
         before: str = "",
         limit: int = 100,
     ) -> Page[WorkloadView]:
-        """A page of workloads, newest first. An admin who names no tenant sees all of them."""
-        about = "" if actor.admin and tenant is None else actor.about(tenant)
+        """A page of workloads, newest first. Admins and auditors who name no tenant see all of them."""
+        about = "" if actor.overlooks and tenant is None else actor.about(tenant)
         await self.settle()
         limit = min(limit, PAGE_MAX)
         query = Query(
@@ -335,6 +336,7 @@ class Workloads(Live):
         limit: int = 65_536,
     ) -> LogChunk:
         """A piece of a run's output, of the last run unless `epoch` names one."""
+        actor.need(Scope.READ)
         workload = await self.own(actor, workload_id)
         which = workload.epoch if epoch is None else epoch
         if which == 0 and epoch is None:
@@ -466,6 +468,7 @@ class Workloads(Live):
 
     async def retry(self, actor: Actor, workload_id: str, *, idempotency_key: str = "") -> Submitted:
         """Submit the spec of a final workload again, as a new workload."""
+        actor.need(Scope.SUBMIT)
         workload = await self.own(actor, workload_id)
         if not workload.phase.final:
             msg = f"workload `{workload_id}` is not over yet: cancel it first, or wait"

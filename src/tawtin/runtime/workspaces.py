@@ -22,7 +22,7 @@ from tawtin.model.services import Readiness
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import RunState
 from tawtin.model.workspaces import Opened, WorkspaceView
-from tawtin.runtime.actor import SCOPES, holder
+from tawtin.runtime.actor import holder
 from tawtin.runtime.doors import TICKET_MS
 from tawtin.runtime.errors import Denied, Invalid, NotFound
 from tawtin.runtime.services import Services
@@ -92,11 +92,11 @@ class Workspaces(Services):
     def may(self, actor: Actor, workload: Workload) -> str:
         """What somebody may do with a workspace: `use`, `look`, or nothing."""
         if actor.tenant == workload.tenant:
-            if actor.key == workload.submitted_by or SCOPES.index(actor.scope) >= SCOPES.index(Scope.TENANT):
+            if actor.key == workload.submitted_by or actor.may(Scope.TENANT):
                 return "use"
             return "look" if workload.shared else ""
         teaches = self.state.tenants[workload.tenant].school == actor.tenant
-        return "look" if teaches and SCOPES.index(actor.scope) >= SCOPES.index(Scope.SUBMIT) else ""
+        return "look" if teaches and actor.may(Scope.SUBMIT) else ""
 
     def _found(self, actor: Actor, name: str, tenant: str | None) -> Workload:
         """A workspace that somebody may know of. Raises NotFound."""

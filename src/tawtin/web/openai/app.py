@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.routing import Route, Router
 
 from tawtin.gateway.worker.http import Problem
+from tawtin.model.tenant import Scope as Permission
 from tawtin.runtime import errors
 from tawtin.web.openai import batches, files
 from tawtin.web.openai.call import Call, GoneError, Reply
@@ -109,7 +110,7 @@ class _Resource:
         return await handler(call)
 
     def _know(self, call: Call) -> None:
-        """Find out who asks. Raises Problem."""
+        """Find out who asks. Raises Problem, and Denied for auditors: files and batches are what tenants say."""
         kind, _, token = call.header(b"authorization").partition(" ")
         token = token.strip() if kind.lower() == "bearer" and len(token) < 512 else ""
         if self._job:
@@ -120,6 +121,7 @@ class _Resource:
         else:
             actor = self._app.desk.service.authenticate(token)
             if actor is not None:
+                actor.need(Permission.READ)
                 call.actor = actor
                 return
         raise Problem(

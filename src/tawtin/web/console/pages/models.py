@@ -12,7 +12,6 @@ from tawtin.core.meter import MICRO, month_of
 from tawtin.model.base import Record
 from tawtin.model.rules import DATA_CLASSES
 from tawtin.model.tenant import Scope, Tokens
-from tawtin.runtime.actor import SCOPES
 from tawtin.runtime.errors import NotFound, Unavailable
 from tawtin.web.console.asking import Asking, Piece, Prompt, Told, ask
 from tawtin.web.console.visit import GUARDS, ROOT
@@ -104,7 +103,7 @@ async def _page(visit: Visit, prompt: Prompt | None, said: Said | None) -> Answe
         month=month,
         known=used is not None,
         micro=MICRO,
-        may_ask=SCOPES.index(actor.scope) >= SCOPES.index(Scope.SUBMIT),
+        may_ask=actor.may(Scope.SUBMIT),
         classes=tuple(DATA_CLASSES),
         prompt=prompt
         or Prompt(

@@ -105,7 +105,7 @@ async def show_network(visit: Visit) -> Answer:
         running=sum(
             1
             for run in state.runs.values()
-            if run.state is RunState.STARTED and (actor.admin or run.tenant == actor.tenant)
+            if run.state is RunState.STARTED and (actor.overlooks or run.tenant == actor.tenant)
         ),
         width=WIDTH,
         height=HEIGHT,
@@ -127,7 +127,7 @@ def _queued(visit: Visit, state: State) -> dict[str, int]:
     waits = [
         work
         for work in state.workloads.values()
-        if work.phase is Phase.QUEUED and (actor.admin or work.tenant == actor.tenant)
+        if work.phase is Phase.QUEUED and (actor.overlooks or work.tenant == actor.tenant)
     ]
     for work in waits[:_EXPLAINED_MAX]:
         waiting = visit.service.why(work)
@@ -146,11 +146,11 @@ def _seen(visit: Visit) -> list[Seen]:
     free = sum(state.node_free(name)[0] for name in state.nodes)
     out: dict[str, int] = {}
     for run in state.runs.values():
-        if run.factory and (actor.admin or run.tenant == actor.tenant):
+        if run.factory and (actor.overlooks or run.tenant == actor.tenant):
             out[run.factory] = out.get(run.factory, 0) + 1
     guests: dict[str, int] = {}
     for work in state.workloads.values():
-        if work.guest and actor.admin:
+        if work.guest and actor.overlooks:
             guests[work.guest] = guests.get(work.guest, 0) + 1
     here = Seen(
         name=site.name,

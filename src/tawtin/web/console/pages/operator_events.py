@@ -28,6 +28,7 @@ from tawtin.model.events import (
     TenantPut,
     WorkloadsSubmitted,
 )
+from tawtin.model.tenant import Scope
 from tawtin.runtime.factory import subject_of
 from tawtin.web.console.visit import ROOT
 
@@ -56,7 +57,9 @@ class Line(Record, frozen=True, kw_only=True):
 
 
 async def show_events(visit: Visit) -> Answer:
-    """A page of the log, older ones by `?before=`."""
+    """A page of the log, older ones by `?before=`. Raises Denied for whoever does not see all tenants."""
+    if not visit.actor.overlooks:
+        visit.actor.need(Scope.ADMIN)
     given = visit.query.get("before", "")
     before = int(given) if given.isascii() and given.isdecimal() and len(given) <= 15 else None
     entries, older = await latest(visit, before, _ROWS)

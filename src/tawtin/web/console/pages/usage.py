@@ -57,7 +57,7 @@ async def statement_of(visit: Visit) -> Statement:
     month = visit.query.get("month") or this
     if month.startswith("0000"):
         raise HttpError(400, "there was no year 0: write a month as 2026-11", "Invalid")
-    tenant = visit.query.get("tenant", "")[:63] or (actor.tenant if not actor.admin else "")
+    tenant = visit.query.get("tenant", "")[:63] or (actor.tenant if not actor.overlooks else "")
     accounts = await service.usage(actor, tenant=tenant or None, month=month)
     ever = await service.usage(actor, tenant=tenant or None)
     rates = await service.localisation(actor, tenant=tenant or None, month=month)
@@ -119,7 +119,7 @@ async def show_usage(visit: Visit) -> Answer:
         current="usage",
         st=found,
         name=tenants[found.tenant].name if found.tenant in tenants else "",
-        tenants=sorted(tenants) if visit.actor.admin else [],
+        tenants=sorted(tenants) if visit.actor.overlooks else [],
         bars=_bars(found.rate),
         countries=by_country(found.accounts),
         models=by_model(found.accounts),
@@ -135,7 +135,7 @@ async def show_usage(visit: Visit) -> Answer:
 
 def _asked(found: Statement, visit: Visit) -> list[tuple[str, str]]:
     pairs = [("month", found.month)]
-    return [*pairs, ("tenant", found.tenant)] if visit.actor.admin and found.tenant else pairs
+    return [*pairs, ("tenant", found.tenant)] if visit.actor.overlooks and found.tenant else pairs
 
 
 def _bars(rate: Localised | None) -> list[tuple[str, Any]]:

@@ -11,7 +11,6 @@ from tawtin.model.base import Record
 from tawtin.model.requests import LogRange
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import Usage
-from tawtin.runtime.actor import SCOPES
 from tawtin.web.console.pages.metrics import metrics_of
 from tawtin.web.console.spent import spent_so_far
 from tawtin.web.console.verdicts import says_of
@@ -53,7 +52,8 @@ async def show_workload(visit: Visit) -> Answer:
     view = await service.view(actor, visit.exchange.params["id"])
     told = await service.explain(actor, view.workload.id)
     runs = await service.runs(actor, view.workload.id)
-    log_text, cut = await _log(visit, view.workload)
+    may_read = actor.may(Scope.READ)
+    log_text, cut = await _log(visit, view.workload) if may_read else ("", False)
     samples = await service.samples(actor, view.workload.id)
     work, run = view.workload, view.run
     shape = run.shape if run is not None else work.spec.demand.options[0]
@@ -83,7 +83,8 @@ async def show_workload(visit: Visit) -> Answer:
         log_shown=len(log_text.encode()),
         log_size=service.state.seq,
         receipt=receipt,
-        may_change=SCOPES.index(actor.scope) >= SCOPES.index(Scope.SUBMIT),
+        may_read=may_read,
+        may_change=actor.may(Scope.SUBMIT),
     )
 
 

@@ -71,7 +71,7 @@ async def show_list(visit: Visit) -> Answer:
     found, following = await _find(visit, wanted)
     words = visit.words
     rows = [_row(words, visit, view) for view in found]
-    tenants = sorted(visit.service.state.tenants) if actor.admin else []
+    tenants = sorted(visit.service.state.tenants) if actor.overlooks else []
     return visit.render(
         "workloads.html",
         current="workloads",

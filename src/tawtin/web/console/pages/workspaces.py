@@ -208,7 +208,7 @@ async def _priced(visit: Visit) -> list[Size]:
 
 async def _page(visit: Visit, wanted: Wanted, problem: Problem | None) -> Answer:
     service, actor = visit.service, visit.actor
-    may_create = actor.admin or actor.scope in {Scope.SUBMIT, Scope.TENANT}
+    may_create = actor.may(Scope.SUBMIT)
     try:
         views = await service.workspaces(actor)
     except NotFound:

@@ -15,6 +15,7 @@ nav-operator = التشغيل
 nav-rules = القواعد
 nav-new = عبء عمل جديد
 signed-in-as = تسجيل الدخول باسم { $tenant }
+role-audit = مدقّق
 role-read = مطّلع
 role-submit = عضو
 role-tenant = مدير

@@ -15,6 +15,7 @@ nav-operator = Operator
 nav-rules = Rules
 nav-new = New workload
 signed-in-as = Signed in for { $tenant }
+role-audit = auditor
 role-read = viewer
 role-submit = member
 role-tenant = admin

@@ -45,6 +45,7 @@ at-latest = at { $when } at the latest
 log = Log
 log-search = Search the log
 log-whole = The whole log of the last run.
+log-not-for-auditors = What runs write is not for auditors: they see the evidence, and nothing of what is a tenant’s own.
 log-cut = The last { $size } of the last run; the download has all that is kept.
 log-older = Older lines are in the download.
 download = Download

@@ -15,6 +15,7 @@ nav-operator = Exploitation
 nav-rules = Règles
 nav-new = Nouvelle charge
 signed-in-as = Connecté pour { $tenant }
+role-audit = auditeur
 role-read = lecteur
 role-submit = membre
 role-tenant = administrateur

@@ -46,6 +46,7 @@ at-latest = à { $when } au plus tard
 log = Journal
 log-search = Chercher dans le journal
 log-whole = Tout le journal de la dernière exécution.
+log-not-for-auditors = Ce qu’écrivent les exécutions n’est pas pour les auditeurs : ils voient les preuves, et rien de ce qui appartient à un locataire.
 log-cut = Les derniers { $size } de la dernière exécution ; le téléchargement contient tout ce qui est conservé.
 log-older = Les lignes plus anciennes sont dans le téléchargement.
 download = Télécharger
