@@ -362,9 +362,7 @@ class Workloads(Live):
         """How much the last run used over its time, oldest first; empty where a peer has it. Raises NotFound."""
         workload = await self.own(actor, workload_id)
         run = await self._run(f"{workload.id}.{workload.epoch}")
-        if run is None or run.factory:
-            return ()
-        return await self.in_thread(self.engine.samples, run.id)
+        return () if run is None or run.factory else await self.in_thread(self.engine.samples, run.id)
 
     async def _run(self, name: str) -> Run | None:
         """The run of this name, live or not."""
