@@ -75,7 +75,7 @@ docs: .make/python
 
 # Two files at a time, three where tests wait for others; those that look at all processes of the machine, or promise a time,
 # come last and have it to themselves. In this order, so that short files come last and no worker waits long for another one.
-WAITING := tests/console tests/engines tests/network tests/deploy tests/cli
+WAITING := tests/console tests/engines tests/network tests/workspaces tests/deploy tests/cli
 ALONE := tests/faults tests/demo
 TWO := -n 2 --dist loadfile
 THREE := -n 3 --dist loadfile --no-loadscope-reorder
