@@ -11,19 +11,13 @@ import struct
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.workspaces import rooms
 from tests.workspaces.rooms import DOOR, TOKEN, WAIT_S, Room, read_all, room
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    with room(tmp_path_factory.mktemp("room")) as one:
-        yield one
 
 
 def get(connection: socket.socket, target: str) -> bytes:
