@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 STARTED_S = 30
+JUPYTER: Final = Path(__file__).parents[1] / ".make" / "jupyter"
+"""Where JupyterLab is for workspaces, if it is there (sh tools/bootstrap.sh jupyter)."""
 
 
 class Place(NamedTuple):
@@ -129,6 +131,8 @@ class Factory:
     def make(self, place: Place) -> None:
         """Write its settings: GPUs are declared, and this Python is readable for runs."""
         exposed = dict.fromkeys([sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"]])
+        if (JUPYTER / "ready").exists():
+            exposed[str(JUPYTER)] = None
         outside = [path for path in exposed if not Path(path).resolve().is_relative_to("/usr")]
         words = ["--name", place.name, "--country", place.country, "--currency", place.currency]
         words += ["--operator", "Example Telecom", "--port", "0", "--declare-gpus", f"H100:{place.gpus}"]

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 ROOT: Final = Path(__file__).parents[2]
 BUILT: Final = ROOT / "src" / "tawtin" / "web" / "console" / "static" / "built"
 AXE: Final = ROOT / ".make" / "console" / "axe.min.js"
 PICTURES: Final = ROOT / ".cache" / "pictures"
 WCAG: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa")
+WORKSPACE: Final = re.compile(r"wl-[a-z0-9]+\.localhost")
 WIDE: Final = (1440, 900)
 NARROW: Final = (390, 844)
 WAIT_MS: Final = 20_000
@@ -38,7 +39,10 @@ def chromium() -> Generator[Browser]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+            args=[
+                "--no-sandbox",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE *.localhost",
+            ],
         )
         try:
             yield browser
@@ -73,7 +77,7 @@ class Watched:
         self.context.set_default_timeout(WAIT_MS)
         self.context.on("request", lambda request: self._asked(request.url))
         self.context.on("weberror", lambda error: self.problems.append(f"error of a script: {error.error}"))
-        self.context.on("console", lambda message: self._said(message.type, message.text))
+        self.context.on("console", self._said)
 
     def page(self, path: str) -> Page:
         """Open a page, in a tab of its own."""
@@ -93,13 +97,20 @@ class Watched:
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
         own = urlsplit(self.origin)
+        if _is_workspace(url):
+            return
         if parts.scheme in {"http", "https", "ws", "wss"} and parts.netloc != own.netloc:
             self.problems.append(f"request to another origin: {url}")
 
-    def _said(self, kind: str, text: str) -> None:
+    def _said(self, message: ConsoleMessage) -> None:
         """Chromium says violations of the content security policy as errors on the console."""
-        if kind == "error":
-            self.problems.append(f"on the console: {text}")
+        if message.type == "error" and not _is_workspace(str(message.location.get("url", ""))):
+            self.problems.append(f"on the console: {message.text}")
+
+
+def _is_workspace(url: str) -> bool:
+    """Whether this is of a workspace, whose program is not ours and says what it likes at an origin of its own."""
+    return WORKSPACE.fullmatch(urlsplit(url).hostname or "") is not None
 
 
 def violations(page: Page) -> list[str]:

@@ -25,6 +25,7 @@ from tawtin.runtime.readiness import ServingSettings
 from tawtin.runtime.workspaces import WorkspaceSettings
 from tawtin.web.console.settings import ConsoleSettings
 from tawtin.web.settings import WebSettings
+from tawtin.web.workspaces.settings import ProxySettings
 
 FILE = "factory.toml"
 ENGINE_NAME = "^(?!local$|fleet$)[a-z][a-z0-9_-]{0,30}$"
@@ -99,6 +100,13 @@ class PeeringSettings(Record, frozen=True, kw_only=True):
     deleted, and the log says so; logs stay for `local.retention_ms`."""
 
 
+class WorkspacesSettings(WorkspaceSettings, frozen=True, kw_only=True):
+    """`[workspaces]`: the way into workspaces, and when they rest."""
+
+    proxy: ProxySettings = ProxySettings()
+    """`[workspaces.proxy]`: where people reach them."""
+
+
 class TelemetrySettings(Record, frozen=True, kw_only=True):
     """`[telemetry]`: what the factory says of itself."""
 
@@ -136,7 +144,7 @@ class Settings(Record, frozen=True, kw_only=True):
     policy: PolicySettings = PolicySettings()
     burn_in: BurnIn = BurnIn()
     services: ServingSettings = ServingSettings()
-    workspaces: WorkspaceSettings = WorkspaceSettings()
+    workspaces: WorkspacesSettings = WorkspacesSettings()
     rules: RulesSettings = RulesSettings()
     peering: PeeringSettings = PeeringSettings()
     store: StoreSettings = StoreSettings()

@@ -246,6 +246,34 @@ def make_pages(settings: Settings, service: Service) -> list[Route]:
     return Console(service, settings.console, Path(settings.data), PAGES).routes()
 
 
+@asynccontextmanager
+async def _to_workspaces(settings: Settings, service: Service) -> AsyncGenerator[None]:
+    """Let browsers into workspaces, where that is wanted, for the time of the block."""
+    wanted = settings.workspaces
+    if not wanted.enabled:
+        yield
+        return
+    # only here, as most of it is for factories that have workspaces
+    from tawtin.web.workspaces.entrance import Entrance  # noqa: PLC0415
+    from tawtin.web.workspaces.proxy import Proxy  # noqa: PLC0415
+
+    proxy = Proxy(wanted.proxy, Entrance(service))
+    try:
+        await proxy.start()
+    except OSError as error:
+        where = f"{wanted.proxy.host}:{wanted.proxy.port}"
+        log.warning("workspaces are at another port, as `%s` cannot be used: %s", where, error.strerror)
+        proxy = Proxy(msgspec.structs.replace(wanted.proxy, port=0), Entrance(service))
+        await proxy.start()
+    port = proxy.address.rpartition(":")[2]
+    service.workspace_url = wanted.url or f"http://{{label}}.{wanted.proxy.domain}:{port}"
+    try:
+        yield
+    finally:
+        service.workspace_url = ""
+        await proxy.close()
+
+
 def _door(service: Service) -> Door | None:
     """Where peers come in."""
     introductions = service.introductions
@@ -297,7 +325,7 @@ async def run_factory(
             door=_door(service),
             pages=make_pages(settings, service),
         )
-        async with _behind(settings, service, gateway):
+        async with _behind(settings, service, gateway), _to_workspaces(settings, service):
             await serve(app, settings.api, stop, up)
     finally:
         await asyncio.to_thread(address_file.unlink, missing_ok=True)

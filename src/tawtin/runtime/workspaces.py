@@ -43,14 +43,8 @@ class WorkspaceSettings(Record, frozen=True, kw_only=True):
 
     enabled: bool = True
     """Whether the factory opens a way into workspaces."""
-    host: str = "127.0.0.1"
-    """Where it listens for browsers; behind a proxy that speaks TLS, leave it."""
-    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
-    """0 for any free one."""
-    domain: str = "localhost"
-    """Each workspace has an origin of its own, `WORKLOAD.DOMAIN`; every name below it has to lead here."""
     url: str = ""
-    """What browsers are sent to if that is not here, with `{label}` for the workspace: `https://{label}.ws.example`."""
+    """Where browsers find them behind a proxy in front, with `{label}`: `https://{label}.ws.example`."""
     session_hours: Annotated[int, msgspec.Meta(ge=1, le=8760)] = 12
     """How long a browser that was let in stays so; it ends earlier with its key."""
     look_ms: Annotated[int, msgspec.Meta(ge=50)] = 1_000

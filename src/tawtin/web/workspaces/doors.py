@@ -15,13 +15,15 @@ _ANSWER_BYTES_MAX: Final = 512
 
 
 class NotYet(Exception):
-    """The application does not listen yet."""
+    """The application does not listen yet, or the door."""
 
 
 async def knock(way: Way, what: str, settings: ProxySettings) -> tuple[Peer, bytes]:
     """A connection to a service of a workspace, and what it said at once. Raises NotYet and Refused."""
     try:
         peer = await _connect(way.address, settings.connect_seconds_max)
+    except ConnectionRefusedError:  # the run has begun, and its door does not stand yet
+        raise NotYet from None
     except OSError:
         raise _silent() from None
     try:

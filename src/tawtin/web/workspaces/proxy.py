@@ -218,7 +218,7 @@ class Client:
             if isinstance(denied, Way) and tries:
                 return denied
         if isinstance(denied, Denied):
-            raise Refused(denied.status, denied.title, denied.text)
+            raise Refused(denied.status, denied.title, denied.text, again=denied.again)
         raise Refused(401, "Not signed in", "Open this workspace from the console.")
 
     async def _enter(self, request: Request) -> None:
@@ -248,7 +248,10 @@ class Client:
         if request.upgrade != b"tawtin":
             text = "This address is for `tawtin`, which asks for it with `Upgrade: tawtin`."
             raise Refused(426, "Upgrade required", text)
-        door, first = await knock(way, request.service, self._settings)
+        try:
+            door, first = await knock(way, request.service, self._settings)
+        except NotYet:
+            raise self._proxy.wait(way.key) from None
         try:
             await self._send(_SWITCHED + first)
             await door.send(self._held, self._settings.body_seconds_max)

@@ -29,6 +29,8 @@ class Denied(Record, frozen=True, kw_only=True):
     title: str
     text: str
     """What to do next. Plain text."""
+    again: bool = False
+    """Whether a browser asks again by itself."""
 
 
 class Ways(Protocol):
