@@ -96,9 +96,9 @@ async def _opened_at_once(factory: live.Live, students: int) -> list[float]:
 
         async def one(number: int) -> float:
             name = f"student-{number}"
-            made = await http.post(f"{factory.url}/v1/workloads", json=spec(name), headers=headers)
+            made = await http.post(f"{factory.url}/api/v1/workloads", json=spec(name), headers=headers)
             made.raise_for_status()
-            opened = await http.post(f"{factory.url}/v1/workspaces/{name}/open", headers=headers)
+            opened = await http.post(f"{factory.url}/api/v1/workspaces/{name}/open", headers=headers)
             opened.raise_for_status()
             return await _ready(http, opened.json()["url"], began)
 

@@ -91,6 +91,9 @@ def _about(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--network", action=argparse.BooleanOptionalAction, help="whether its work may ask for the network"
     )
+    verb.add_argument(
+        "--school", metavar="TENANT", help="whose teachers may look at its workspaces; empty lifts that"
+    )
     verb.add_argument("--allow", metavar="CC,CC", help="countries it narrows itself to; empty lifts that")
     verb.add_argument("--deny", metavar="CC,CC", help="countries it keeps out of; empty lifts that")
 
@@ -157,7 +160,7 @@ def _configure_quota(verb: argparse.ArgumentParser) -> None:
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in ("name", "kind", "country", "network"):
+    for field in ("name", "kind", "country", "network", "school"):
         if getattr(arguments, field) is not None:
             found[field] = getattr(arguments, field)
     if arguments.sectors is not None:
@@ -305,6 +308,8 @@ def _show(tenant: Tenant, arguments: argparse.Namespace, further: str = "") -> i
     print(f"tenant:    {tenant.id} {output.clean(tenant.name)}".rstrip())
     print(f"kind:      {tenant.kind.value}{', closed' if tenant.closed else ''}")
     print(f"network:   {'may be asked for' if tenant.network else 'not allowed'}")
+    if tenant.school or tenant.course:
+        print(f"school:    {tenant.school or '-'}; course {tenant.course or '-'}")
     allow, deny = tenant.residency.allow, tenant.residency.deny
     if allow or deny:
         print(f"residency: only {', '.join(allow) or 'where rules allow'}; never {', '.join(deny) or '-'}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from tawtin.client import calls, config, flows, serving
+from tawtin.client import calls, config, flows, serving, spaces
 from tawtin.client.errors import ConnectionBroken
 from tawtin.client.sync import READ_BYTES, TIMEOUT_S, head_of, size_of
 from tawtin.client.wire import AnswerReader
@@ -193,6 +193,13 @@ class AsyncClient:
     update_service = _call(serving.update_service)
     scale_service = _call(serving.scale_service)
     end_service = _call(serving.end_service)
+    workspaces = _call(spaces.workspaces)
+    workspace = _call(spaces.workspace)
+    open_workspace = _call(spaces.open_workspace)
+    start_workspace = _call(spaces.start_workspace)
+    stop_workspace = _call(spaces.stop_workspace)
+    share_workspace = _call(spaces.share_workspace)
+    delete_workspace = _call(spaces.delete_workspace)
     capacity = _call(calls.capacity)
     set_node_health = _call(calls.set_node_health)
     quarantines = _call(calls.quarantines)

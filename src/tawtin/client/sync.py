@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from tawtin.client import calls, config, flows, serving
+from tawtin.client import calls, config, flows, serving, spaces
 from tawtin.client.errors import ConnectionBroken
 from tawtin.client.wire import AnswerReader, request_head
 
@@ -208,6 +208,13 @@ class Client:
     update_service = _call(serving.update_service)
     scale_service = _call(serving.scale_service)
     end_service = _call(serving.end_service)
+    workspaces = _call(spaces.workspaces)
+    workspace = _call(spaces.workspace)
+    open_workspace = _call(spaces.open_workspace)
+    start_workspace = _call(spaces.start_workspace)
+    stop_workspace = _call(spaces.stop_workspace)
+    share_workspace = _call(spaces.share_workspace)
+    delete_workspace = _call(spaces.delete_workspace)
     capacity = _call(calls.capacity)
     set_node_health = _call(calls.set_node_health)
     quarantines = _call(calls.quarantines)

@@ -16,6 +16,7 @@ from tawtin.model.tenant import Quota, Scope, TenantKind
 from tawtin.model.workload import Phase, Residency
 
 TenantId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+TenantIdOrNone = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$")]
 Label = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Cursor = Annotated[str, msgspec.Meta(max_length=256)]
 PageSize = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -42,6 +43,10 @@ class TenantNew(Record, frozen=True, kw_only=True):
     sectors: tuple[Sector, ...] = ()
     authorisations: Annotated[tuple[Authorisation, ...], msgspec.Meta(max_length=1000)] = ()
     network: bool = False
+    school: TenantIdOrNone = ""
+    """The tenant whose teachers may look at its workspaces."""
+    course: TenantIdOrNone = ""
+    """The classroom that it belongs to."""
     residency: Residency = Residency()
     quota: Quota = Quota()
 
@@ -56,6 +61,10 @@ class TenantChange(Record, frozen=True, kw_only=True):
     sectors: tuple[Sector, ...] = ()
     authorisations: Annotated[tuple[Authorisation, ...], msgspec.Meta(max_length=1000)] = ()
     network: bool = False
+    school: TenantIdOrNone = ""
+    """The tenant whose teachers may look at its workspaces."""
+    course: TenantIdOrNone = ""
+    """The classroom that it belongs to."""
     residency: Residency = Residency()
     quota: Quota = Quota()
     closed: bool = False
@@ -81,6 +90,19 @@ class ReplicasWanted(Record, frozen=True, kw_only=True):
     """How many replicas a service is to have."""
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
+class WorkspaceStart(Record, frozen=True, kw_only=True):
+    """How long a workspace is to stay awake."""
+
+    for_ms: Annotated[int, msgspec.Meta(ge=0, le=2_592_000_000)] = 0
+    """From now on it does not rest by itself for so long, 30 days at most; with 0 it rests as its spec says."""
+
+
+class WorkspaceShare(Record, frozen=True, kw_only=True):
+    """Whether everybody of its tenant may look at a workspace."""
+
+    shared: bool
 
 
 class NodeChange(Record, frozen=True, kw_only=True):

@@ -60,6 +60,8 @@ class Tenant(Record, frozen=True, kw_only=True):
     """Whether its workloads may ask for the network."""
     school: str = ""
     """The tenant whose teachers may look at its workspaces; empty for none."""
+    course: str = ""
+    """The classroom that it belongs to; empty for none."""
     residency: Residency = Residency()
     quota: Quota = Quota()
     closed: bool = False

@@ -125,6 +125,9 @@ class Service(Shelves):
         if known is not None and create:
             msg = f"tenant `{tenant.id}` exists already"
             raise Conflict(msg)
+        if tenant.school and (tenant.school == tenant.id or tenant.school not in self.state.tenants):
+            msg = f"`school`: there is no other tenant `{tenant.school}`: create it first"
+            raise Invalid(msg)
         if known is None:
             number = max((each.number for each in self.state.tenants.values()), default=0) + 1
             put = msgspec.structs.replace(

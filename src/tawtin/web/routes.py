@@ -30,6 +30,8 @@ from tawtin.model.requests import (
     TenantNew,
     UsageFilter,
     WorkloadFilter,
+    WorkspaceShare,
+    WorkspaceStart,
 )
 from tawtin.model.resources import Node
 from tawtin.model.roaming import Peer
@@ -55,8 +57,9 @@ from tawtin.model.views import (
     WorkloadView,
 )
 from tawtin.model.workload import Run
+from tawtin.model.workspaces import Opened, WorkspaceView
 from tawtin.spec.job import Job
-from tawtin.web.handlers import artifacts, documents, services, site, streams, tenants, workloads
+from tawtin.web.handlers import artifacts, documents, services, site, streams, tenants, workloads, workspaces
 from tawtin.web.route import Route
 
 _JOB: Final[dict[str, Any]] = {
@@ -113,6 +116,22 @@ ROUTES: Final[tuple[Route, ...]] = (
           example={"replicas": 3}),
     Route("/api/v1/services/{name:path}", services.end_service, methods=["DELETE"], scope=Scope.SUBMIT,
           query=ForTenant, answers=ServiceView, errors=(404, 507)),
+    Route("/api/v1/workspaces", workspaces.list_workspaces, query=ForTenant, answers=Items[WorkspaceView],
+          errors=(404,)),
+    Route("/api/v1/workspaces/{name}", workspaces.show_workspace, query=ForTenant, answers=WorkspaceView,
+          errors=(404,)),
+    Route("/api/v1/workspaces/{name}/open", workspaces.open_workspace, methods=["POST"], query=ForTenant,
+          answers=Opened, errors=(404, 507)),
+    Route("/api/v1/workspaces/{name}/start", workspaces.start_workspace, methods=["POST"], scope=Scope.SUBMIT,
+          query=ForTenant, body=WorkspaceStart, answers=WorkspaceView, errors=(404, 415, 507),
+          example={"for_ms": 14_400_000}),
+    Route("/api/v1/workspaces/{name}/stop", workspaces.stop_workspace, methods=["POST"], scope=Scope.SUBMIT,
+          query=ForTenant, answers=WorkspaceView, errors=(404, 507)),
+    Route("/api/v1/workspaces/{name}/share", workspaces.share_workspace, methods=["POST"], scope=Scope.SUBMIT,
+          query=ForTenant, body=WorkspaceShare, answers=WorkspaceView, errors=(404, 415, 507),
+          example={"shared": True}),
+    Route("/api/v1/workspaces/{name}", workspaces.delete_workspace, methods=["DELETE"], scope=Scope.SUBMIT,
+          query=ForTenant, answers=WorkspaceView, errors=(404, 507)),
     Route("/api/v1/events", site.list_events, scope=Scope.AUDIT, query=EventRange, answers=EventPage),
     Route("/api/v1/events/stream", streams.stream_events,
           scope=Scope.AUDIT, query=EventStart, media="text/event-stream", headers=("Last-Event-ID",)),
