@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tawtin.web.console.words import words_of
 from tests.console.browser import BUILT, NARROW, WAIT_MS, Watched
-from tests.console.stage import Answer, Stage
+from tests.console.stage import Answer, Stage, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("browser")]
 expect.set_options(timeout=WAIT_MS)
@@ -57,7 +57,7 @@ def written(
     who.context.add_init_script(NOTE)
     page = who.page("/")
     expect(page.locator("figure canvas")).to_be_visible()
-    page.wait_for_function("globalThis.written.length > 3")
+    until(lambda: page.evaluate("globalThis.written.length > 3"), "the axes are drawn")
     said: list[str] = page.evaluate("globalThis.written")
     return said, page.locator(".plot-name").inner_text()
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from demo.work import llama
 from tawtin.model.gateway import TokensUsed
 from tests.cli.conftest import Home, made
 from tests.gateway.harness import Running
+from tests.gateway.llama import serving
 from tools import tiny_model
 
 pytestmark = pytest.mark.llama
@@ -46,35 +45,13 @@ country = "US"
 """
 
 
-@contextmanager
-def server(file: Path, *words: str) -> Generator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.tiny_model", str(file), "--serve", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://"), "it did not start"
-        yield url
-    finally:
-        process.stdin.close()
-        process.wait(30)
-        process.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("models")
     tiny_model.write(folder / "tiny.gguf")
     with ExitStack() as stack:
-        chat = stack.enter_context(server(folder / "tiny.gguf"))
-        embed = stack.enter_context(server(folder / "tiny.gguf", "--embeddings"))
+        chat = stack.enter_context(serving(folder / "tiny.gguf")).url
+        embed = stack.enter_context(serving(folder / "tiny.gguf", "--embeddings")).url
         home = made(folder / "home")
         stack.callback(home.end)
         settings = home.folder / "factory.toml"
