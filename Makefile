@@ -34,6 +34,7 @@ help:
 	@sh tools/bootstrap.sh $*
 	@touch $@
 
+.make/provider-tried: tests/console/provider/package-lock.json
 .make/console-tried: $(wildcard frontend/* frontend/.npmrc frontend/src/* frontend/src/*/*)
 
 demo: .make/python .make/system-demo .make/console-tried
@@ -44,7 +45,7 @@ demo-engines: .make/python .make/system-engines .make/ray-tried .make/console-tr
 	@$(PY) -m demo
 
 # Every part runs even if one before it failed; the tests come last, so that their closing line is the last word.
-test: .make/python .make/system-test .make/ray-tried .make/jax-tried .make/jupyter-tried .make/console-tried .make/kubernetes
+test: .make/python .make/system-test .make/ray-tried .make/jax-tried .make/jupyter-tried .make/console-tried .make/provider-tried .make/kubernetes
 	@$(MAKE) --no-print-directory --keep-going lint docs computing waiting alone
 
 # Outside of the checkout, so that it is built once for all of them; without Go, or with TAWTIN_NO_KUBERNETES=1, left out.

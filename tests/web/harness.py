@@ -17,7 +17,7 @@ from tawtin.model.site import Site
 from tawtin.model.tenant import Scope, Tenant
 from tawtin.model.views import LogChunk, UsageSample
 from tawtin.model.workload import Outcome, Usage
-from tawtin.ports import Journal, Report, RunOrder
+from tawtin.ports import Clock, Journal, Report, RunOrder
 from tawtin.runtime.actor import Actor
 from tawtin.runtime.live import LiveSettings
 from tawtin.runtime.service import Service
@@ -180,7 +180,7 @@ class Factory:
         return run
 
 
-async def _run(
+async def _run(  # noqa: PLR0917 - called in one place
     journal: Journal,
     folder: Path,
     settings: WebSettings,
@@ -188,16 +188,18 @@ async def _run(
     up: Callable[[Service, FakeEngine, str], None],
     engine: FakeEngine,
     judge: Judge | None,
+    console: ConsoleSettings,
+    clock: Clock,
 ) -> None:
     service = Service(
-        site=SITE, journal=journal, engine=engine, clock=SystemClock(), entropy=SystemEntropy(), settings=PACE,
+        site=SITE, journal=journal, engine=engine, clock=clock, entropy=SystemEntropy(), settings=PACE,
         blobs=LocalBlobs(folder / "blobs"), judge=judge,
     )  # fmt: skip
     await service.start()
     try:
         await service.found(Tenant(id="casa", name="the owner", network=True))
         await service.settle()
-        pages = Console(service, CONSOLE, folder, PAGES).routes()
+        pages = Console(service, console, folder, PAGES).routes()
         app = create_app(service, settings, pages=pages)
         await serve(app, settings, stop, lambda url: up(service, engine, url))
     finally:
@@ -212,6 +214,8 @@ def running(
     journal: Journal | None = None,
     engine: FakeEngine | None = None,
     judge: Judge | None = None,
+    console: ConsoleSettings = CONSOLE,
+    clock: Clock | None = None,
 ) -> Generator[Factory]:
     """A factory for the time of the block."""
     ready = threading.Event()
@@ -227,7 +231,17 @@ def running(
         asyncio.set_event_loop(loop)
         try:
             loop.run_until_complete(
-                _run(journal or MemoryJournal(), folder, settings, stop, up, engine or FakeEngine(), judge)
+                _run(
+                    journal or MemoryJournal(),
+                    folder,
+                    settings,
+                    stop,
+                    up,
+                    engine or FakeEngine(),
+                    judge,
+                    console,
+                    clock or SystemClock(),
+                )
             )
         except BaseException as error:  # noqa: BLE001 - is raised in the test's own thread
             failed.append(error)

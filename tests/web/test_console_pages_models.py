@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import msgspec
@@ -180,3 +182,34 @@ def test_a_pass_ends_with_its_key_and_asks_models_alone(serving: Factory) -> Non
     serving.do(service.revoke_key(serving.admin, actor.key))
     serving.until(lambda: status() == 401, "its end")
     assert secret not in msgspec.json.encode(serving.do(passes_of(serving))).decode()
+
+
+def test_a_person_without_a_key_asks_under_their_own_name_until_their_tenant_closes(serving: Factory) -> None:
+    service, gateway = serving.service, serving.service.gateway
+    serving.key("sso", Scope.READ)  # makes the tenant, which has no key that may ask
+    assert gateway is not None
+    url = gateway.url.removesuffix("/v1")
+    actor = Actor(key="oidc:s-1@login.example", tenant="sso", scope=Scope.SUBMIT, person=True)
+
+    async def token() -> str:
+        return service.passes.token(actor)
+
+    pass_ = serving.do(token())
+
+    def status() -> int:
+        return request(url, "GET", "/v1/models", key=pass_).status
+
+    serving.until(lambda: status() == 200, "the pass")
+    asked = {"model": "plain", "messages": [{"role": "user", "content": "salam"}]}
+    assert request(url, "POST", "/v1/chat/completions", key=pass_, body=asked).status == 200
+
+    def charged() -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(f"{(gateway.folder / 'ledger.db').as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(
+                "SELECT tenant, key FROM requests WHERE tenant = 'sso' AND settled_ms IS NOT NULL"
+            ).fetchall()
+
+    serving.until(lambda: charged() == [("sso", actor.key)], "the settlement")
+    tenant = serving.do(service.tenant(serving.admin, "sso"))
+    serving.do(service.put_tenant(serving.admin, msgspec.structs.replace(tenant, closed=True), create=False))
+    serving.until(lambda: status() == 401, "the end of the pass")

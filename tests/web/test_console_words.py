@@ -33,6 +33,7 @@ from tawtin.model.roaming import PeerState
 from tawtin.model.services import Readiness
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import WorkloadType
+from tawtin.web.console.pages.oidc import STATUSES as STATUSES_OF_OIDC
 from tawtin.web.console.pages.operator_keys import FACTORS
 from tawtin.web.console.pages.workloads import COLUMNS, STATUSES
 from tawtin.web.console.words import LANGUAGES, Words
@@ -59,6 +60,8 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "metric-": ("cpu", "memory", "gpu"),
     "metric-short-": ("cpu", "memory", "gpu"),
     "problem-": ("403", "404", "503"),
+    "oidc-": tuple(STATUSES_OF_OIDC),
+    "oidc-what-": tuple(STATUSES_OF_OIDC),
     "step-": ("queued", "placed", "running", "end", "succeeded", "failed", "cancelled"),
 }
 """What the ends of keys can be that are put together from what a factory knows."""

@@ -23,6 +23,7 @@ from tawtin.model.site import FactoryName
 from tawtin.runtime.live import LiveSettings
 from tawtin.runtime.readiness import ServingSettings
 from tawtin.runtime.workspaces import WorkspaceSettings
+from tawtin.web.console.oidc import settings as oidc
 from tawtin.web.console.settings import ConsoleSettings
 from tawtin.web.settings import WebSettings
 from tawtin.web.workspaces.settings import ProxySettings
@@ -193,10 +194,23 @@ def load_settings(path: Path, overrides: dict[str, str] | None = None) -> Settin
         settings,
         data=str(data),
         rules=rules,
+        console=_console(file, text, settings.console),
         gateway=_gateway(file, text, settings),
         models={name: _model(file, each) for name, each in settings.models.items()},
         engines=_engines(file, text, settings),
     )
+
+
+def _console(file: Path, text: str, console: ConsoleSettings) -> ConsoleSettings:
+    """The console's settings, with absolute files. Raises SettingsError."""
+    wrong = oidc.unsound(console.oidc)
+    if wrong:
+        line = _line(text, f" - at `$.{wrong.partition(':')[0]}`")
+        msg = f"{file}{line}: {wrong}"
+        raise SettingsError(msg)
+    held = {name: getattr(console.oidc, name) for name in ("client_secret_file", "ca_file")}
+    held = {name: str((file.parent / value).resolve()) for name, value in held.items() if value}
+    return msgspec.structs.replace(console, oidc=msgspec.structs.replace(console.oidc, **held))
 
 
 def _gateway(file: Path, text: str, settings: Settings) -> GatewaySettings:

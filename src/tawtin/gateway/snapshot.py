@@ -128,6 +128,8 @@ class Key(Record, frozen=True, kw_only=True):
     of: str = ""
     """The id of the key in whose name this one asks, if the control plane made it for somebody who is signed in: its
     limits hold, it is charged, and the pass ends with it."""
+    person: bool = False
+    """Whether `of` names a person who is signed in without a key: the tenant's limits hold, and those for the name."""
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
@@ -272,6 +274,10 @@ def make_snapshot(
         if key.revoked_ms is None and key.tenant in tenants and key.scope in _ASKING
     }
     for id, each in (passes or {}).items():
+        if each.person:
+            if each.tenant in tenants:
+                keys[id] = msgspec.structs.replace(each, limits=gateway.keys.get(each.of, Limits()))
+            continue
         made_by = keys.get(each.batch.key if each.batch is not None else each.of)
         if made_by is not None and made_by.tenant == each.tenant:
             keys[id] = msgspec.structs.replace(each, expires_ms=made_by.expires_ms, limits=made_by.limits)

@@ -29,6 +29,8 @@ class Actor(Record, frozen=True, kw_only=True):
     tenant: str
     scope: Scope
     owner: bool = False
+    person: bool = False
+    """Whether `key` names a person who signed in to the console by themselves, and no key."""
 
     @property
     def admin(self) -> bool:
@@ -47,7 +49,9 @@ class Actor(Record, frozen=True, kw_only=True):
     def need(self, scope: Scope) -> None:
         """Raise Denied unless the key has this scope, or a wider one."""
         if not self.may(scope):
-            msg = f"this key has scope `{self.scope}` and this needs `{scope}`: ask for such a key"
+            what = "your sign-in" if self.person else "this key"
+            then = "the operator for it" if self.person else "for such a key"
+            msg = f"{what} has scope `{self.scope}` and this needs `{scope}`: ask {then}"
             raise Denied(msg)
 
     def about(self, tenant: str | None) -> str:

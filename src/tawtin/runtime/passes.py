@@ -1,7 +1,8 @@
-"""Keys with which a page asks models in the name of the key that is signed in, whose secret nobody here knows.
+"""Keys with which a page asks models in the name of the key, or the person, that is signed in.
 
 A pass is known to the gateway as long as it is used, and to nobody else: it is made anew after a restart. What is asked
-with it counts as if it were asked with the key itself: the same tenant, limits, rules and price.
+with it counts as if it were asked with the key itself, whose secret nobody here knows: the same tenant, limits, rules
+and price. That of a person counts under their name, within the limits of the tenant.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class _Pass(Record, frozen=True, kw_only=True):
 
     id: str
     key: str
+    person: bool
     tenant: str
     secret: str
     used_ms: int
@@ -57,6 +59,7 @@ class Passes:
             held = _Pass(
                 id=make_id("key", now_ms, entropy.bits(RANDOM_BITS)),
                 key=actor.key,
+                person=actor.person,
                 tenant=actor.tenant,
                 secret=f"{entropy.bits(_SECRET_BITS):064x}",
                 used_ms=now_ms,
@@ -77,7 +80,10 @@ class Passes:
                 del self._held[name]
         return {
             each.id: Key(
-                tenant=each.tenant, sha256=hashlib.sha256(each.secret.encode()).hexdigest(), of=each.key
+                tenant=each.tenant,
+                sha256=hashlib.sha256(each.secret.encode()).hexdigest(),
+                of=each.key,
+                person=each.person,
             )
             for each in self._held.values()
         }

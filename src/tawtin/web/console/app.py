@@ -24,7 +24,11 @@ from tawtin.web.route import Route
 
 if TYPE_CHECKING:
     from tawtin.model.tenant import Scope
+    from tawtin.runtime.actor import Actor
     from tawtin.runtime.service import Service
+    from tawtin.web.console.oidc.desk import Desk
+    from tawtin.web.console.oidc.settings import OidcSettings
+    from tawtin.web.console.session import Session
     from tawtin.web.console.settings import ConsoleSettings
 
 log = logging.getLogger("tawtin.console")
@@ -54,7 +58,10 @@ class Console:
         """Read templates and assets; the secret of sessions is kept in `data`. Raises OSError."""
         self.service = service
         self.settings = settings
-        self.sessions = Sessions(open_secret(data / _SECRET), settings.session_hours * 3_600_000)
+        secret = open_secret(data / _SECRET)
+        self.sessions = Sessions(secret, settings.session_hours * 3_600_000)
+        self.desk = _open_desk(settings.oidc, self.sessions, secret)
+        """Where people sign in at a provider; None where they do not."""
         self.assets = Assets()
         self.environment = Environment(
             loader=FileSystemLoader(_TEMPLATES),
@@ -77,6 +84,12 @@ class Console:
     def now_ms(self) -> int:
         """The time, milliseconds UTC."""
         return self.service.clock.now_ms()
+
+    def actor_of(self, session: Session) -> Actor | None:
+        """Who a session speaks for now; None for nobody any more."""
+        if session.person is None:
+            return self.service.holder(session.key)
+        return self.desk.actor_of(self.service.state, session.person) if self.desk is not None else None
 
     def routes(self) -> list[Route]:
         """What the application serves for it."""
@@ -139,3 +152,16 @@ class Console:
     async def _asset(self, exchange: Exchange) -> Answer:
         digest, name = exchange.params["digest"], exchange.params["name"]
         return self.assets.answer(digest, name, exchange.header(b"accept-encoding"))
+
+
+def _open_desk(settings: OidcSettings, sessions: Sessions, secret: bytes) -> Desk | None:
+    """Where people sign in, if there is a provider and its extra is installed. Raises OSError."""
+    if not settings.issuer:
+        return None
+    try:
+        # only here, as it needs the extra
+        from tawtin.web.console.oidc.desk import Desk  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        log.warning("nobody can sign in by OIDC, as `%s` is missing: install tawtin[oidc]", error.name)
+        return None
+    return Desk(settings, sessions, secret)

@@ -1,7 +1,8 @@
-"""Who is signed in: a signed cookie that names a key, and tokens that show that a form is from a page of ours.
+"""Who is signed in: a signed cookie that names a key or a person, and tokens that show that a form is from a page here.
 
-The cookie holds no secret of the key. It counts as long as the key does, so that whoever revokes the key ends the
-session, and it survives a restart of the factory, so that an open page comes back by itself.
+The cookie holds no secret of the key. It counts as long as the key does, or the settings give the person something, so
+that whoever revokes the key or takes the grant away ends the session, and it survives a restart of the factory, so that
+an open page comes back by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -19,14 +20,28 @@ from tawtin.model.base import Record
 
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 32
-_COOKIE_CHARS_MAX: Final = 1024
+_COOKIE_CHARS_MAX: Final = 3_000
+T = TypeVar("T")
+
+
+class Person(Record, frozen=True, kw_only=True):
+    """Somebody whom a provider of OpenID Connect knows."""
+
+    subject: str
+    """The provider's name for them, which is never another's."""
+    name: str = ""
+    """What pages call them."""
+    marks: tuple[str, ...] = ()
+    """Of the grants that their claims fitted when they signed in."""
 
 
 class Session(Record, frozen=True, kw_only=True):
     """One sign-in."""
 
-    key: str
-    """The id of the key that signed in."""
+    key: str = ""
+    """The id of the key that signed in; empty for a person."""
+    person: Person | None = None
+    """Who signed in at the provider; None for a key."""
     until_ms: int
     nonce: str
     """Another one at each sign-in."""
@@ -42,16 +57,28 @@ class Sessions:
         self.cookie = f"tawtin_{hashlib.sha256(secret).hexdigest()[:8]}"
         """Its name. Cookies do not tell ports apart, and several factories may share a machine."""
 
-    def begin(self, key: str, now_ms: int) -> tuple[Session, str]:
-        """Sign a key in; return the session and the value of its cookie."""
+    def begin(self, key: str, now_ms: int, *, person: Person | None = None) -> tuple[Session, str]:
+        """Sign a key in, or a person; return the session and the value of its cookie."""
         session = Session(
-            key=key, until_ms=now_ms + self._duration_ms, nonce=secrets.token_urlsafe(_NONCE_BYTES)
+            key=key,
+            person=person,
+            until_ms=now_ms + self._duration_ms,
+            nonce=secrets.token_urlsafe(_NONCE_BYTES),
         )
-        body = msgspec.json.encode(session)
-        return session, _text(body + self._tag(b"session", body))
+        return session, self.seal(b"session", session)
 
     def read(self, value: str, now_ms: int) -> Session | None:
         """The session of a cookie; None if it is not ours, or over."""
+        session = self.unseal(b"session", value, Session)
+        return session if session is not None and now_ms < session.until_ms else None
+
+    def seal(self, purpose: bytes, record: Record) -> str:
+        """A record as the value of a cookie, signed for one purpose."""
+        body = msgspec.json.encode(record)
+        return _text(body + self._tag(purpose, body))
+
+    def unseal(self, purpose: bytes, value: str, kind: type[T]) -> T | None:
+        """The record of a cookie; None if it was not sealed here for this purpose."""
         if not value or len(value) > _COOKIE_CHARS_MAX:
             return None
         try:
@@ -59,10 +86,12 @@ class Sessions:
         except (binascii.Error, ValueError):
             return None
         body, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
-        if not hmac.compare_digest(tag, self._tag(b"session", body)):
+        if not hmac.compare_digest(tag, self._tag(purpose, body)):
             return None
-        session = msgspec.json.decode(body, type=Session)
-        return session if now_ms < session.until_ms else None
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError:
+            return None  # of another version
 
     def form_token(self, session: Session) -> str:
         """A token for a form of this session. Each page gets another one, so that compression tells nothing of it."""

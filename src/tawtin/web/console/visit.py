@@ -57,7 +57,7 @@ class Visit:
             raise HttpError(400, "the address has too many parameters", "Invalid") from None
         found = console.sessions.read(self.cookies.get(console.sessions.cookie, ""), console.now_ms())
         if found is not None:
-            self._actor = exchange.service.holder(found.key)
+            self._actor = console.actor_of(found)
             self.session = found if self._actor is not None else None
 
     @property
@@ -71,6 +71,11 @@ class Visit:
         if self._actor is None:
             raise SignInFirst
         return self._actor
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether who asked is somebody still."""
+        return self.session is not None and self.console.actor_of(self.session) is not None
 
     @property
     def signed_in(self) -> bool:

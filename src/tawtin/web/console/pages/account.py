@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tawtin.web.console.visit import LANGUAGE_COOKIE, ROOT, YEAR_S, local
 from tawtin.web.console.words import LANGUAGES
@@ -20,7 +21,7 @@ async def sign_in(visit: Visit) -> Answer:
     following = local(visit.query.get("next", ""))
     if visit.signed_in:
         return visit.go(following)
-    return visit.render("sign_in.html", next=following, wrong=False, current="")
+    return visit.render("sign_in.html", next=following, wrong=False, current="", provider=provider_of(visit))
 
 
 async def signed_in(visit: Visit) -> Answer:
@@ -31,11 +32,19 @@ async def signed_in(visit: Visit) -> Answer:
     following = local(fields.get("next", ""))
     actor = visit.service.authenticate(token) if 0 < len(token) <= _TOKEN_CHARS_MAX else None
     if actor is None:
-        return visit.render("sign_in.html", next=following, wrong=True, current="", status=401)
+        return visit.render(
+            "sign_in.html", next=following, wrong=True, current="", status=401, provider=provider_of(visit)
+        )
     console = visit.console
     _, value = console.sessions.begin(actor.key, console.now_ms())
     seconds = console.settings.session_hours * 3600
     return visit.go(following, visit.cookie(console.sessions.cookie, value, seconds=seconds))
+
+
+def provider_of(visit: Visit) -> str:
+    """What to call the provider where people sign in; empty where they do not."""
+    oidc = visit.console.settings.oidc
+    return (oidc.button or urlsplit(oidc.issuer).netloc) if visit.console.desk is not None else ""
 
 
 async def sign_out(visit: Visit) -> Answer:

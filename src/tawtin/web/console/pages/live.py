@@ -29,7 +29,7 @@ async def live(visit: Visit) -> Answer:
 
 
 def _goes_on(visit: Visit) -> bool:
-    return not visit.exchange.closing.is_set() and visit.service.holder(visit.actor.key) is not None
+    return not visit.exchange.closing.is_set() and visit.goes_on
 
 
 async def _of_factory(visit: Visit, *, behind: bool) -> AsyncIterator[bytes]:

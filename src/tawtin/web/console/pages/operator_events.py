@@ -88,8 +88,14 @@ def _line(entry: Entry) -> Line:
         about=_about(event) or workload,
         workload=workload,
         detail=_detail(event),
-        by=str(getattr(event, "by", "")),
+        by=_by(event),
     )
+
+
+def _by(event: Event) -> str:
+    if isinstance(event, WorkloadsSubmitted):
+        return event.workloads[0].submitted_by
+    return str(getattr(event, "by", ""))
 
 
 def _about(event: Event) -> str:
