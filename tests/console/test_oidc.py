@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, expect
 from tawtin.model.tenant import Scope, Tenant
 from tawtin.runtime.system import SystemClock
 from tawtin.web.console.oidc.settings import OidcGrant, OidcSettings
-from tests.console.browser import WAIT_MS, violations
+from tests.console.browser import WAIT_MS, Watched, picture, violations
 from tests.console.identity import SECRET, Provider, at_provider, begun, missing, sign_in
 from tests.console.stage import Answer, Stage
 from tests.web.browsing import text_of
@@ -118,6 +118,21 @@ def test_somebody_signs_in_through_the_pages_of_the_provider(browser: Browser, f
         assert "/console/sign-in" in page.url
     finally:
         context.close()
+
+
+@pytest.mark.parametrize(("language", "theme"), [("fr", "light"), ("ar", "dark")])
+def test_the_page_that_says_why_is_for_everybody(
+    reader: Callable[..., Watched], factory: Factory, language: str, theme: str
+) -> None:
+    watched = reader(factory.url, language=language, theme=theme)
+    watched.forgive("status of 400")
+    page = watched.page("/console/oidc/callback?state=x")
+    assert page.locator("html").get_attribute("dir") == ("rtl" if language == "ar" else "ltr")
+    assert violations(page) == []
+    picture(page, f"oidc.{language}")
+    page.get_by_role("main").get_by_role("link").last.click()
+    picture(page, f"sign-in.{language}")
+    assert violations(page) == []
 
 
 def test_a_person_acts_for_the_tenant_with_the_role_and_the_log_names_them(

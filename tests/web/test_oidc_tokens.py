@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,14 +13,16 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from msgspec.structs import replace
 
+from tawtin.bootstrap.settings import SettingsError, load_settings
 from tawtin.core.keep import keep
 from tawtin.core.state import State
 from tawtin.model.tenant import Scope, Tenant
+from tawtin.web.console.app import _open_desk
 from tawtin.web.console.oidc.fetch import Away
 from tawtin.web.console.oidc.grants import actor_of, marks
 from tawtin.web.console.oidc.settings import OidcGrant, OidcSettings, safe_url, unsound
 from tawtin.web.console.oidc.token import Rejected, UnknownKey, keys_of, verify
-from tawtin.web.console.session import Person
+from tawtin.web.console.session import Person, Sessions
 from tests.web.harness import SITE
 
 ISSUER = "https://login.example/realms/one"
@@ -180,6 +185,38 @@ def test_settings_that_let_nobody_in_or_tell_secrets_are_named(
 ) -> None:
     assert unsound(SETTINGS) == ""
     assert unsound(replace(SETTINGS, **changed)).startswith(f"console.oidc.{names}: ")
+
+
+def test_a_wrong_setting_is_named_with_its_line_and_files_are_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "factory.toml"
+    text = (
+        '[factory]\nname = "casa"\ncountry = "MA"\n[console.oidc]\nissuer = "https://login.example"\n'
+        'client_id = "casa"\nclient_secret_file = "oidc.secret"\n'
+        '[[console.oidc.grants]]\nvalue = "staff"\ntenant = "lab"\nscope = "audit"\n'
+    )
+    file.write_text(text)
+    found = load_settings(file).console.oidc
+    assert found.grants == (OidcGrant(value="staff", tenant="lab", scope=Scope.AUDIT),)
+    assert found.client_secret_file == str(tmp_path / "oidc.secret")
+    with pytest.raises(OSError, match=r"console\.oidc\.client_secret_file: .* cannot be read"):
+        _open_desk(found, Sessions(b"s" * 32, 1_000), b"s" * 32)
+    file.write_text(text.replace("https://", "http://"))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith(f"{file}:5: console.oidc.issuer: has to be an `https` address")
+
+
+def test_without_the_extra_the_pages_are_there_and_the_log_names_it() -> None:
+    program = (
+        "import sys; sys.modules['joserfc'] = None\n"
+        "from tawtin.web.console import app, table\n"
+        "from tawtin.web.console.oidc.settings import OidcSettings\n"
+        "from tawtin.web.console.session import Sessions\n"
+        "assert app._open_desk(OidcSettings(issuer='https://a.example'), Sessions(b's', 1), b's') is None"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    assert "`joserfc` is missing: install tawtin[oidc]" in ended.stderr
 
 
 def test_addresses_are_over_tls_or_on_this_machine() -> None:

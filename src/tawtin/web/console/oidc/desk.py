@@ -51,8 +51,7 @@ class Desk:
         self.settings = settings
         self._sessions = sessions
         self._secret = secret
-        file = settings.client_secret_file
-        self.provider = Provider(settings, Path(file).read_text("utf-8").strip() if file else "")
+        self.provider = Provider(settings, _client_secret(settings.client_secret_file))
         self.cookie = f"{sessions.cookie}_oidc"
         """Its name."""
 
@@ -115,6 +114,15 @@ class Desk:
 
     def _made(self, what: Literal["state", "nonce", "verifier"], errand: Errand) -> str:
         return _text(hmac.digest(self._secret, f"oidc {what}\0{errand.seed}".encode(), "sha256"))
+
+
+def _client_secret(file: str) -> str:
+    """What a file holds; nothing for no file. Raises OSError with the setting."""
+    try:
+        return Path(file).read_text("utf-8").strip() if file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"console.oidc.client_secret_file: `{file}` cannot be read ({error}): put the client's secret there"
+        raise OSError(msg) from error
 
 
 def _text(raw: bytes) -> str:
