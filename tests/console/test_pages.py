@@ -110,6 +110,25 @@ def test_a_page_says_why_a_workload_waits(network: Network, reader: Reader, lang
     expect(page.locator(f"#{work}")).to_have_count(0)
 
 
+def test_the_sheet_within_the_first_page_is_kept_for_those_to_come(network: Network, reader: Reader) -> None:
+    _, page = signed_in(reader, network.home)
+    page.wait_for_function("() => document.cookie.includes('tawtin_sheet=')")
+    page.goto("/console/")
+    expect(page.locator("style[data-sheet]")).to_have_count(0)
+    named = page.evaluate(
+        "() => performance.getEntriesByType('resource').filter(each => each.name.endsWith('/page.css'))[0].transferSize"
+    )
+    assert named == 0, "it was fetched again"
+    page.context.clear_cookies(name="tawtin_sheet")
+    page.goto("/console/")
+    expect(page.locator("style[data-sheet]")).to_have_count(1)
+    looks = "() => ['.bar', '.map', '.pin', 'h1'].map(each => getComputedStyle(document.querySelector(each)).cssText)"
+    within = page.evaluate(looks)
+    page.wait_for_function("() => document.cookie.includes('tawtin_sheet=')")
+    page.goto("/console/")
+    assert page.evaluate(looks) == within
+
+
 def test_a_cut_link_is_seen_at_once_and_so_is_its_return(network: Network, reader: Reader) -> None:
     _, page = signed_in(reader, network.home)
     page.goto("/console/")

@@ -23,5 +23,5 @@ def signed_in(factory: Factory, key: str, language: str = "en") -> Generator[htt
 
 
 def text_of(page: str) -> str:
-    """What a page says, in one line, without tags."""
-    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    """What a page says, in one line, without tags and styles."""
+    return " ".join(re.sub(r"<style\b.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())

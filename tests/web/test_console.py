@@ -55,13 +55,19 @@ class _Text(HTMLParser):
         self.found: list[str] = []
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
+        self._styles = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
+        self._styles = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._styles = False
 
     def handle_data(self, data: str) -> None:
-        self.found.append(data)
+        if not self._styles:
+            self.found.append(data)
 
 
 def parsed(html: str) -> _Text:
@@ -379,12 +385,14 @@ def test_assets_are_kept_for_good_under_a_name_of_their_content(
 ) -> None:
     browsers.append(Browser(factory))
     http = browsers[0].http
-    sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)">', browsers[0].page("/console/sign-in"))
-    assert len(sheets) == 4
-    for sheet in sheets:
+    (address,) = re.findall(r'<style data-sheet="([^"]+)">', browsers[0].page("/console/sign-in"))
+    for sheet in (
+        address,
+        *re.findall(r'<link rel="icon" href="([^"]+)"', browsers[0].page("/console/sign-in")),
+    ):
         got = http.get(sheet)
         assert got.headers["cache-control"] == "public, max-age=31536000, immutable"
-        assert got.headers["content-type"] == "text/css; charset=utf-8"
+        assert got.headers["content-type"] in {"text/css; charset=utf-8", "image/svg+xml"}
         assert got.headers["content-encoding"] == "gzip"
     assert http.get("/console/static/000000000000/base.css").status_code == 404
     assert http.get("/console/static/000000000000/..%2f..%2fapp.py").status_code == 404

@@ -2,6 +2,7 @@
 import { confirmInPlace } from "./confirm.js";
 import { live } from "./live.js";
 import { followLogs } from "./log.js";
+import { keepSheet } from "./sheet.js";
 import { copyText, printPage, showCurrent } from "./small.js";
 import { themeToggle } from "./theme.js";
 
@@ -12,3 +13,4 @@ printPage();
 showCurrent();
 followLogs();
 live();
+keepSheet();

@@ -6,6 +6,8 @@ import gzip
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
+from markupsafe import Markup
+
 from tawtin.runtime.actor import Actor
 from tawtin.web.console.words import LANGUAGES, Words, preferred, words_of
 from tawtin.web.errors import HttpError
@@ -20,15 +22,22 @@ HTML: Final = b"text/html; charset=utf-8"
 ROOT: Final = "/console"
 LANGUAGE_COOKIE: Final = "tawtin_lang"
 THEME_COOKIE: Final = "tawtin_theme"
+SHEET_COOKIE: Final = "tawtin_sheet"
 YEAR_S: Final = 365 * 86_400
 _FIELDS_MAX: Final = 20_000
 _GZIP_BYTES_MIN: Final = 1_000
-_POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+
+
+def _policy(styles: str = "'self'") -> tuple[bytes, bytes]:
+    policy = (
+        f"default-src 'none'; script-src 'self'; style-src {styles}; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return b"content-security-policy", policy.encode()
+
+
 GUARDS: Final = (
-    (b"content-security-policy", _POLICY),
+    _policy(),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -148,6 +157,8 @@ class Visit:
         """A page from its template."""
         words = self.words
         theme = self.cookies.get(THEME_COOKIE, "")
+        assets = self.console.assets
+        within = not self.part and self.cookies.get(SHEET_COOKIE) != assets.sheet_digest
         text = self.console.environment.get_template(template).render(
             visit=self,
             t=words,
@@ -157,11 +168,15 @@ class Visit:
             csrf=self.console.blank if self.shares else self.token,
             site=self.service.site,
             now_ms=self.console.now_ms(),
-            asset=self.console.assets.url,
-            has_asset=self.console.assets.has,
+            asset=assets.url,
+            has_asset=assets.has,
+            sheet=Markup(assets.sheet) if within else "",  # noqa: S704 - files of this package
             **values,
         )
-        return self.html(text.encode(), status=status, headers=headers)
+        shown = self.html(text.encode(), status=status, headers=headers)
+        if within and shown.headers is not None:
+            shown.headers[0] = _policy(f"'self' {assets.sheet_source}")
+        return shown
 
     @property
     def token(self) -> str:
@@ -172,15 +187,17 @@ class Visit:
         """What was rendered for several, with the token of this session in its forms."""
         return shared.replace(self.console.blank.encode(), self.token.encode())
 
-    def html(self, body: bytes, *, status: int = 200, headers: Headers | None = None) -> Answer:
-        """HTML as an answer, compressed where that is understood."""
+    def html(
+        self, body: bytes, *, status: int = 200, headers: Headers | None = None, packed: bytes = b""
+    ) -> Answer:
+        """HTML as an answer, compressed where that is understood: `packed`, if that was done before."""
         guarded: Headers = [*GUARDS, *(headers or ())]
         if (
             not self.shares
             and len(body) >= _GZIP_BYTES_MIN
             and "gzip" in self.exchange.header(b"accept-encoding")
         ):
-            body = gzip.compress(body, 5)
+            body = packed or pack(body)
             guarded.append((b"content-encoding", b"gzip"))
         return Answer(body, status=status, media=HTML, headers=guarded)
 
@@ -200,6 +217,11 @@ class Visit:
 
 class SignInFirst(Exception):
     """Nobody is signed in."""
+
+
+def pack(body: bytes) -> bytes:
+    """Compressed, as answers are."""
+    return gzip.compress(body, 5)
 
 
 def local(path: str) -> str:
