@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tawtin.gateway.secret import open_secret
 from tawtin.web.console.assets import BASE, Assets
-from tawtin.web.console.pulse import Pulse
+from tawtin.web.console.pulse import Part, Pulse
 from tawtin.web.console.session import Sessions
-from tawtin.web.console.visit import ROOT, SignInFirst, Visit
+from tawtin.web.console.visit import ROOT, SignInFirst, Visit, pack
 from tawtin.web.console.words import LANGUAGES, NAMES, SHORT
 from tawtin.web.errors import problem_of
 from tawtin.web.exchange import Answer, Exchange, Gone
@@ -129,16 +129,19 @@ class Console:
     async def _part(self, page: Page, visit: Visit) -> Answer:
         """The main part of a page, shared by all who may see the same in the same language."""
 
-        async def render() -> bytes:
+        async def render() -> Part:
             visit.shares = True
             try:
-                return (await page.show(visit)).body
+                body = (await page.show(visit)).body
             finally:
                 visit.shares = False
+            own = self.blank.encode() in body
+            return Part(body=body, packed=b"" if own else pack(body))
 
         actor, exchange = visit.actor, visit.exchange
         key = (exchange.path, exchange.query_string, actor.tenant, actor.scope, visit.language)
-        return visit.html(visit.own(await self.pulse.part(key, render)))
+        part = await self.pulse.part(key, render)
+        return visit.html(part.body if part.packed else visit.own(part.body), packed=part.packed)
 
     def _problem(self, visit: Visit, error: Exception) -> Answer:
         problem, _ = problem_of(error)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from tawtin.model.base import Record
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -20,6 +22,14 @@ _PARTS_MAX: Final = 1_000
 Key = tuple[str, ...]
 
 
+class Part(Record, frozen=True, kw_only=True):
+    """What several share."""
+
+    body: bytes
+    packed: bytes = b""
+    """The same, compressed once for all; empty where each gets a token of its own put in."""
+
+
 class Pulse:
     """The beat of one factory, and what was rendered since the last one."""
 
@@ -29,7 +39,7 @@ class Pulse:
         self._seconds = seconds
         self._waiting: list[asyncio.Future[None]] = []
         self._beats = False
-        self._parts: dict[Key, asyncio.Task[bytes]] = {}
+        self._parts: dict[Key, asyncio.Task[Part]] = {}
 
     async def next(self) -> None:
         """Wait until something happened, or a while went by."""
@@ -48,14 +58,14 @@ class Pulse:
         """Let nothing that was rendered count any more."""
         self._parts.clear()
 
-    async def part(self, key: Key, render: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def part(self, key: Key, render: Callable[[], Awaitable[Part]]) -> Part:
         """What was rendered under this key since the last beat; rendered now if nothing was. Raises what it raises."""
         held = self._parts.get(key)
         if held is None:
             if len(self._parts) >= _PARTS_MAX:
                 self._parts.clear()
 
-            async def rendered() -> bytes:
+            async def rendered() -> Part:
                 return await render()
 
             held = self._parts[key] = asyncio.create_task(rendered())
