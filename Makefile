@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and a C compiler; the rest is fetched into .venv on the first call.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs pytest computing waiting alone bench bench-gateway soak lock format clean
+.PHONY: help demo demo-engines test kubernetes test-kubernetes lint ruff imports types docs pytest computing waiting alone bench bench-gateway bench-console soak lock format clean
 
 PY := .venv/bin/python
 SEEDS ?= 500
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-kubernetes  what is tested on Kubernetes; with KUBECONFIG=..., on a cluster of your own (docs/how-to/kubernetes.md)'
 	@echo 'make bench   measure, beside what others reach, and write docs/benchmarks.md'
 	@echo 'make bench-gateway  what a request for a model costs the gateway, beside nginx, LiteLLM and vllm-router'
+	@echo 'make bench-console  what a page costs a reader on a slow line, beside the dashboards of SkyPilot and GPUStack'
 	@echo 'make soak    the simulation and the crash tests for long (SOAK_SEEDS=$(SOAK_SEEDS) of one factory, SOAK_NETWORK_SEEDS=$(SOAK_NETWORK_SEEDS) of several)'
 	@echo 'make lint    ruff, basedpyright, import-linter'
 	@echo 'make docs    the documentation, as HTML, warnings are errors'
@@ -99,6 +100,10 @@ bench: .make/python .make/system-bench .make/console-tried
 # Beside nginx, LiteLLM and vllm-router, as far as they can be installed.
 bench-gateway: .make/python .make/system-gateway .make/peers-tried
 	@$(PY) -m bench.gateway; $(PY) -m bench.affinity; $(PY) -m bench.autoscale
+
+# Beside the dashboards of SkyPilot and GPUStack, as far as they can be installed: two environments of 600 MB each.
+bench-console: .make/python .make/system-bench .make/console-tried .make/dashboards-tried
+	@$(PY) -m bench.console
 
 SOAK_SEEDS ?= 25000
 SOAK_NETWORK_SEEDS ?= 75000

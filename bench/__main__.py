@@ -21,7 +21,19 @@ from bench import common
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RAW = ROOT / "bench-results"
-HELPERS = {"__init__", "__main__", "common", "doors", "factories", "live", "slurm"}
+HELPERS = {
+    "__init__",
+    "__main__",
+    "common",
+    "dashboards",
+    "deliveries",
+    "doors",
+    "factories",
+    "live",
+    "paint",
+    "slurm",
+    "viewers",
+}
 """Modules that are no benchmark; Slurm's figures come with those of `jobs`."""
 LIMIT_S = 1800
 TITLES = {

@@ -1,29 +1,42 @@
 """The console: how soon its first page is read over 3G, a list of ten thousand workloads, and hundreds who watch.
 
-3G is what Chromium's own throttle makes of loopback: 1.6 Mbit/s, 150 ms to the first byte of each answer.
+The page over 3G stands beside the dashboards of SkyPilot and GPUStack, and beside other ways of handing it out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
 
 import httpx
 
-from bench import common, idle, live
+from bench import common, dashboards, deliveries, idle, live, paint, viewers
 
 WORKLOADS = 10_000
 VIEWERS = 500
 BYTES_MAX = 150_000
-MEGABIT_BYTES: Final = 1_000_000 / 8
+SETTLE_S: Final = 3
 SPEC: Final = {"name": "waits", "run": "true", "resources": {"accelerators": "H100:64", "cpus": 1}}
-INTERACTIVE: Final = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
-PAINTED: Final = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What a crowd of viewers saw, and what that took."""
+
+    delays: list[float]
+    """From each change to each viewer's page that shows it, ms."""
+    never: int
+    """How many of these never came."""
+    percent: float
+    """Of a core, the factory's."""
+    client_percent: float
+    """The same of the process that has the viewers."""
+    refused: int
+    """Answers that were not 200, and connections that ended."""
 
 
 def signed_in(factory: live.Live) -> dict[str, str]:
@@ -33,50 +46,6 @@ def signed_in(factory: live.Live) -> dict[str, str]:
         if answer.status_code != 303:
             raise RuntimeError(f"no sign-in: {answer.status_code}")
         return dict(http.cookies)
-
-
-def _adding(sizes: list[float]) -> Callable[[dict[str, Any]], None]:
-    def add(event: dict[str, Any]) -> None:
-        sizes.append(event["encodedDataLength"])
-
-    return add
-
-
-def over_3g(factory: live.Live, rounds: int) -> dict[str, list[float]]:
-    """First contentful paint and the end of the page's scripts (ms), and bytes on the wire, with an empty cache."""
-    from playwright.sync_api import sync_playwright
-
-    taken: dict[str, list[float]] = {"paint": [], "interactive": [], "bytes": []}
-    cookies = signed_in(factory)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        for _ in range(rounds):
-            context = browser.new_context(viewport={"width": 390, "height": 844})
-            context.add_cookies(
-                [{"name": name, "value": value, "url": factory.url} for name, value in cookies.items()]
-            )
-            page = context.new_page()
-            session: Any = context.new_cdp_session(page)  # its events are dicts of any shape
-            sizes: list[float] = []
-            session.send("Network.enable")
-            session.on("Network.loadingFinished", _adding(sizes))
-            session.send(
-                "Network.emulateNetworkConditions",
-                {
-                    "offline": False,
-                    "latency": 150,
-                    "downloadThroughput": 1.6 * MEGABIT_BYTES,
-                    "uploadThroughput": 0.75 * MEGABIT_BYTES,
-                },
-            )
-            page.goto(f"{factory.url}/console/", wait_until="load")
-            page.wait_for_timeout(500)
-            taken["paint"].append(page.evaluate(PAINTED))
-            taken["interactive"].append(page.evaluate(INTERACTIVE))
-            taken["bytes"].append(sum(sizes))
-            context.close()
-        browser.close()
-    return taken
 
 
 def listed(factory: live.Live, count: int, rounds: int) -> dict[str, list[float]]:
@@ -102,79 +71,122 @@ def listed(factory: live.Live, count: int, rounds: int) -> dict[str, list[float]
     return taken
 
 
-async def _view(
-    http: httpx.AsyncClient, changed: list[float], told: list[float], stop: asyncio.Event
-) -> None:
-    """One open page: it listens, and asks for its main part after each word. `told` is when it had what changed."""
-    async with http.stream("GET", "/console/live") as stream:
-        async for line in stream.aiter_lines():
-            if stop.is_set():
-                return
-            if line == "event: changed":
-                since = changed[-1] if changed else 0.0
-                answer = await http.get("/console/", headers={"x-tawtin-part": "main"})
-                if answer.status_code == 200 and since:
-                    told.append((time.perf_counter() - since) * 1000)
+def watched(factory: live.Live, count: int, changes: int, pause_s: float) -> Watched:
+    """Let `count` viewers watch the Network page while a workload is submitted each `pause_s` seconds."""
+    with viewers.watching(factory.url, count, signed_in(factory)) as crowd, factory.client() as client:
+        time.sleep(SETTLE_S)
+        at: list[float] = []
+        before, began = idle.cpu_s(factory.pid), time.monotonic()
+        for number in range(changes):
+            at.append(time.monotonic())
+            client.submit(SPEC)
+            time.sleep(max(0.0, began + (number + 1) * pause_s - time.monotonic()))
+        spent_s, took_s = idle.cpu_s(factory.pid) - before, time.monotonic() - began
+        time.sleep(SETTLE_S)
+        report = crowd.report()
+    delays, never = viewers.delays(report, at)
+    return Watched(
+        delays=delays,
+        never=never,
+        percent=100 * spent_s / took_s,
+        client_percent=100 * report.cpu_s / (took_s + SETTLE_S),
+        refused=report.failed + report.lost,
+    )
 
 
-async def _watched(factory: live.Live, viewers: int, seconds: int) -> tuple[list[float], float]:
-    cookies = signed_in(factory)
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    changed: list[float] = []
-    told: list[float] = []
-    stop = asyncio.Event()
-    async with (
-        httpx.AsyncClient(base_url=factory.url, cookies=cookies, timeout=120, limits=limits) as http,
-        httpx.AsyncClient(
-            base_url=factory.url, headers={"authorization": f"Bearer {factory.key}"}, timeout=60
-        ) as api,
-    ):
-        watching = [asyncio.create_task(_view(http, changed, told, stop)) for _ in range(viewers)]
-        await asyncio.sleep(5)
-        before, began = idle.cpu_s(factory.pid), time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            changed.append(time.perf_counter())
-            await api.post("/api/v1/workloads", json=SPEC)
-            await asyncio.sleep(5)
-        spent = (idle.cpu_s(factory.pid) - before) / (time.perf_counter() - began)
-        stop.set()
-        for each in watching:
-            each.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
-    return told, 100 * spent
+def painted(factory: live.Live, rounds: int) -> list[common.Figure]:
+    """The Network page over 3G, to a browser that has nothing of it, beside other dashboards' pages."""
+    if not paint.there():
+        return [common.skipped("network page over 3G", "ms", "Debian's chromium is not installed")]
+    own = paint.Page(name="network", origin=factory.url, path="/console/", cookies=signed_in(factory))
+    with ExitStack() as running:
+        others: list[paint.Page] = []
+        missing: list[str] = []
+        for serve in (dashboards.skypilot, dashboards.gpustack):
+            try:
+                others += running.enter_context(serve())
+            except dashboards.Missing as why:
+                missing.append(f"{serve.__name__}: {why}")
+        ours, *theirs = paint.seen([own, *others], rounds)
+    found = [
+        common.figure("network page over 3G, first contentful paint", "ms", ours.paint, at_most=600,
+                      note="; ".join(["empty cache", *missing])),
+        common.figure("network page over 3G, interactive", "ms", ours.interactive, at_most=1000,
+                      note="something is painted and the scripts of the document have run"),
+        common.figure("network page over 3G, largest contentful paint", "ms", ours.largest),
+        common.figure("network page, all it loads", "bytes", ours.bytes, at_most=BYTES_MAX,
+                      note="of that the sheet once more, for the pages to come"),
+    ]  # fmt: skip
+    for page, other in zip(others, theirs, strict=True):
+        for name, unit, mine, its in (
+            ("first contentful paint", "ms", ours.paint, other.paint),
+            ("interactive", "ms", ours.interactive, other.interactive),
+            ("largest contentful paint", "ms", ours.largest, other.largest),
+            ("all it loads", "bytes", ours.bytes, other.bytes),
+        ):
+            found.append(
+                common.figure(
+                    f"network page over 3G, {name}, beside {page.name}",
+                    unit,
+                    mine,
+                    peer=page.name,
+                    peer_value=statistics.median(its),
+                    note=f"{page.name}: {min(its):,.0f} to {max(its):,.0f} {unit}",
+                )
+            )
+    return found
+
+
+def delivered(factory: live.Live, rounds: int) -> list[common.Figure]:
+    """The same page in other ways of handing it out, from a server that does nothing else."""
+    if not paint.there():
+        return []
+    try:
+        with deliveries.served(factory, signed_in(factory)) as pages:
+            taken = paint.seen(pages, rounds, quiet_s=0.5)
+    except ValueError as why:
+        return [common.skipped("ways to deliver the network page", "ms", str(why))]
+    first = statistics.median(taken[0].paint)
+    return [
+        common.figure(f"first contentful paint over 3G, page handed out with {page.name}", "ms", one.paint,
+                      peer=pages[0].name if one is not taken[0] else "",
+                      peer_value=first if one is not taken[0] else None,
+                      note=f"interactive {statistics.median(one.interactive):.0f} ms, "
+                           f"{statistics.median(one.bytes):,.0f} bytes")
+        for page, one in zip(pages, taken, strict=True)
+    ]  # fmt: skip
 
 
 def measure(*, quick: bool) -> list[common.Figure]:
     """All figures."""
     rounds = 3 if quick else 7
-    count, viewers = (1000, 50) if quick else (WORKLOADS, VIEWERS)
+    count, crowd = (1000, 50) if quick else (WORKLOADS, VIEWERS)
     found: list[common.Figure] = []
-    peers = "SkyPilot's dashboard and GPUStack's were not installed in this run"
     with live.factory() as factory:
-        if Path("/usr/bin/chromium").exists():
-            taken = over_3g(factory, rounds)
-            found += [
-                common.figure("network page over 3G, first contentful paint", "ms", taken["paint"], at_most=600,
-                              note=f"cold cache; {peers}"),
-                common.figure("network page over 3G, interactive", "ms", taken["interactive"], at_most=1000,
-                              note="the page's scripts have run"),
-                common.figure("network page, all it loads", "bytes", taken["bytes"], at_most=BYTES_MAX),
-            ]  # fmt: skip
-        else:
-            found.append(common.skipped("network page over 3G", "ms", "Debian's chromium is not installed"))
+        found += painted(factory, rounds)
+        found += delivered(factory, rounds)
         for name, times in listed(factory, count, rounds).items():
             found.append(common.figure(f"{count:,} workloads, list: {name}", "ms", times, at_most=100))
-    with live.factory() as factory:
-        told, percent = asyncio.run(_watched(factory, viewers, 10 if quick else 40))
-        delay = common.percentile(told, 95) if told else None
-        found += [
-            common.figure(f"{viewers} who watch the network page, change to its new content, p95", "ms", told,
-                          value=delay, at_most=1000,
-                          note=f"median {statistics.median(told) if told else 0:.0f} ms; a change each 5 s; the client "
-                               "runs on the same two cores"),
-            common.figure(f"{viewers} who watch, processor of the factory", "% of a core", [percent], at_most=30),
-        ]  # fmt: skip
+    paces = (("a change each 5 s", 2 if quick else 8, 5.0), ("a change each second", 4 if quick else 20, 1.0))
+    for words, changes, pause_s in paces:
+        with live.factory() as factory:
+            found += told(watched(factory, crowd, changes, pause_s), f"{crowd} who watch, {words}")
     return found
+
+
+def told(seen: Watched, name: str) -> list[common.Figure]:
+    """The figures of one crowd."""
+    delay = common.percentile(seen.delays, 95) if seen.delays and not seen.never else None
+    note = (
+        f"median {statistics.median(seen.delays or [0]):.0f} ms; {seen.never} changes were not seen, "
+        f"{seen.refused} answers refused or connections lost; the viewers, a process of their own, took "
+        f"{seen.client_percent:.1f} % of a core"
+    )
+    return [
+        common.figure(f"{name}: from it to the page that shows it, p95", "ms", seen.delays, value=delay,
+                      at_most=1000, note=note),
+        common.figure(f"{name}: processor of the factory", "% of a core", [seen.percent], at_most=30),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #   tools/bootstrap.sh console           what the console's pages load, built from frontend/ by Node from .venv
 #   tools/bootstrap.sh provider          a provider of OpenID Connect in .make/oidc-provider, by Node from .venv: for tests
 #   tools/bootstrap.sh peers             what the gateway is measured beside, in .make/peers: for benchmarks
+#   tools/bootstrap.sh dashboards        what the console is measured beside, in .make/skypilot and .make/gpustack: for benchmarks
 #   tools/bootstrap.sh system GOAL       Debian packages for GOAL: demo, engines (the demo on clusters), gateway (its
 #                                        benchmark), test or bench
 #
@@ -126,6 +127,16 @@ make_peers() {
         say "LiteLLM and vllm-router could not be installed; the gateway is not measured beside them"
 }
 
+# What the console is measured beside, each in an environment of its own, for the same reason.
+make_dashboards() {
+    uv=$(find_uv)
+    for each in skypilot==0.14.1 gpustack==2.3.0; do
+        folder=.make/${each%%=*}
+        "$uv" venv --quiet --allow-existing --python .venv/bin/python "$folder" && VIRTUAL_ENV=$folder "$uv" pip install --quiet "$each" ||
+            say "$each could not be installed; the console is not measured beside it"
+    done
+}
+
 # Into the package, where git ignores it. Nothing is done again that is there already.
 make_console() {
     built=src/tawtin/web/console/static/built
@@ -221,6 +232,7 @@ case ${1:-} in
     console) make_console ;;
     provider) make_provider ;;
     peers) make_peers ;;
+    dashboards) make_dashboards ;;
     system) make_system "${2:?which goal: demo, engines, gateway, test or bench}" ;;
-    *) die "usage: tools/bootstrap.sh python | ray | jax | jupyter | console | provider | peers | system GOAL" ;;
+    *) die "usage: tools/bootstrap.sh python | ray | jax | jupyter | console | provider | peers | dashboards | system GOAL" ;;
 esac
