@@ -5,6 +5,7 @@ The page over 3G stands beside the dashboards of SkyPilot and GPUStack, and besi
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -33,6 +34,8 @@ class Watched:
     """How many of these never came."""
     percent: float
     """Of a core, the factory's."""
+    load: float
+    """Of the machine over the minute before."""
     client_percent: float
     """The same of the process that has the viewers."""
     refused: int
@@ -76,6 +79,7 @@ def watched(factory: live.Live, count: int, changes: int, pause_s: float) -> Wat
     with viewers.watching(factory.url, count, signed_in(factory)) as crowd, factory.client() as client:
         time.sleep(SETTLE_S)
         at: list[float] = []
+        load = os.getloadavg()[0]
         before, began = idle.cpu_s(factory.pid), time.monotonic()
         for number in range(changes):
             at.append(time.monotonic())
@@ -89,6 +93,7 @@ def watched(factory: live.Live, count: int, changes: int, pause_s: float) -> Wat
         delays=delays,
         never=never,
         percent=100 * spent_s / took_s,
+        load=load,
         client_percent=100 * report.cpu_s / (took_s + SETTLE_S),
         refused=report.failed + report.lost,
     )
@@ -107,10 +112,11 @@ def painted(factory: live.Live, rounds: int) -> list[common.Figure]:
                 others += running.enter_context(serve())
             except dashboards.Missing as why:
                 missing.append(f"{serve.__name__}: {why}")
+        load = os.getloadavg()[0]
         ours, *theirs = paint.seen([own, *others], rounds)
     found = [
         common.figure("network page over 3G, first contentful paint", "ms", ours.paint, at_most=600,
-                      note="; ".join(["empty cache", *missing])),
+                      note="; ".join([f"empty cache; load of the machine before {load:.1f}", *missing])),
         common.figure("network page over 3G, interactive", "ms", ours.interactive, at_most=1000,
                       note="something is painted and the scripts of the document have run"),
         common.figure("network page over 3G, largest contentful paint", "ms", ours.largest),
@@ -163,7 +169,7 @@ def measure(*, quick: bool) -> list[common.Figure]:
     count, crowd = (1000, 50) if quick else (WORKLOADS, VIEWERS)
     found: list[common.Figure] = []
     with live.factory() as factory:
-        found += painted(factory, rounds)
+        found += painted(factory, 2 if quick else 5)
         found += delivered(factory, rounds)
         for name, times in listed(factory, count, rounds).items():
             found.append(common.figure(f"{count:,} workloads, list: {name}", "ms", times, at_most=100))
@@ -180,7 +186,7 @@ def told(seen: Watched, name: str) -> list[common.Figure]:
     note = (
         f"median {statistics.median(seen.delays or [0]):.0f} ms; {seen.never} changes were not seen, "
         f"{seen.refused} answers refused or connections lost; the viewers, a process of their own, took "
-        f"{seen.client_percent:.1f} % of a core"
+        f"{seen.client_percent:.1f} % of a core; load of the machine before {seen.load:.1f}"
     )
     return [
         common.figure(f"{name}: from it to the page that shows it, p95", "ms", seen.delays, value=delay,

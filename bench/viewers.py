@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ class Crowd:
         self.counts: dict[bytes, int] = {}
         self.viewers: list[Viewer] = []
         self.failed = self.lost = 0
+        self._reached: Counter[int] = Counter()
+
+    def saw(self, before: int, now: int) -> None:
+        """A viewer was shown a higher number; say so where all have been shown it."""
+        for count in range(before + 1, now + 1):
+            self._reached[count] += 1
+            if self._reached[count] == len(self.viewers):
+                print(f"all {count}", flush=True)
 
     async def gather(self, count: int) -> None:
         """Let `count` viewers connect, and wait until each listens."""
@@ -84,6 +93,7 @@ class Viewer:
     def __init__(self, crowd: Crowd) -> None:
         self.crowd = crowd
         self.shown: list[tuple[float, int]] = []
+        self.latest = 0
         self.listening = asyncio.Event()
         self._page: _Page | None = None
         self._under = self._again = False
@@ -106,7 +116,11 @@ class Viewer:
     def got(self, status: bytes, body: bytes) -> None:
         """Take an answer."""
         if status == b"200":
-            self.shown.append((time.monotonic(), self.crowd.count_in(body)))
+            count = self.crowd.count_in(body)
+            self.shown.append((time.monotonic(), count))
+            if count > self.latest:
+                self.crowd.saw(self.latest, count)
+                self.latest = count
         else:
             self.crowd.failed += 1
         self._under = False
@@ -186,11 +200,20 @@ class Watching:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._all = 0
+
+    def wait(self, count: int) -> None:
+        """Wait until every viewer has been shown a page on which `count` workloads wait."""
+        while self._all < count:
+            line = self._process.stdout.readline() if self._process.stdout is not None else ""
+            if not line.startswith("all "):
+                raise RuntimeError("the viewers ended before they were shown every change")
+            self._all = int(line[4:])
 
     def report(self) -> Report:
         """What they saw."""
         said, _ = self._process.communicate(timeout=60)
-        return Report(**json.loads(said))
+        return Report(**json.loads(said.strip().splitlines()[-1]))
 
 
 @contextmanager
