@@ -17,7 +17,7 @@ import pytest
 from demo.work import llama
 from tawtin.gateway.settings import ReplicaSettings
 from tests.gateway.harness import Running, running, served
-from tests.gateway.test_real_model import server
+from tests.gateway.llama import serving
 
 pytestmark = pytest.mark.llama
 CAPITALS: Final = {"Kenya": "Nairobi", "Morocco": "Rabat"}
@@ -68,8 +68,8 @@ def learnt(path: Path) -> None:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("agent")
     learnt(folder / "agent.gguf")
-    with server(folder / "agent.gguf") as url:
-        models = {"agent": served(ReplicaSettings(url=url))}
+    with serving(folder / "agent.gguf") as server:
+        models = {"agent": served(ReplicaSettings(url=server.url))}
         with running(folder, models) as one:
             yield one
 
