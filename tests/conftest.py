@@ -42,6 +42,10 @@ def _has_namespaces() -> bool:
 KUBERNETES = "" if os.environ.get("TAWTIN_KUBERNETES_SETTINGS") else kubernetes_cluster.missing()
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "sandbox": (lambda: _on_path("bwrap"), "bubblewrap (Debian package bubblewrap)"),
+    "sshd": (
+        lambda: _on_path("ssh", "sshd", "rsync"),
+        "OpenSSH and rsync (Debian packages openssh-server, rsync)",
+    ),
     "postgres": (_has_postgres, "a PostgreSQL server (Debian package postgresql)"),
     "slurm": (lambda: _on_path("slurmctld", "slurmd", "munged"), "Slurm (Debian packages slurm-wlm, munge)"),
     "systemd": (lambda: _on_path("systemd-analyze"), "systemd-analyze (Debian package systemd)"),

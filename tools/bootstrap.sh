@@ -199,6 +199,8 @@ look() {
     if [ "$1" = test ] || [ "$1" = bench ]; then
         have_postgres || need postgresql "the journal is not tested on PostgreSQL"
         have ip || need iproute2 "cut cables are not tested in network namespaces"
+        { have sshd || [ -x /usr/sbin/sshd ]; } || need openssh-server "no workspace is reached by SSH"
+        have rsync || need rsync "the same"
         have chromium || need chromium "no page is looked at in a browser"
         ls /usr/share/fonts/truetype/noto/NotoSansArabic-Regular.* >/dev/null 2>&1 || need fonts-noto-core "pages are looked at without the faces that they name, Arabic ones above all"
         [ -d /usr/lib/python3/dist-packages/torch ] || need python3-torch "no gang trains a model with PyTorch"
