@@ -162,7 +162,7 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole(tmp_path: Path) -> Non
             with pytest.raises(ConnectionResetError):
                 read_all(connection)
         assert one.process.wait(WAIT_S) == 7
-        assert way.get("/").status == 502
+        assert way.get("/").status == 503
 
 
 def test_a_proxy_that_closes_ends_what_is_open(door: Room) -> None:

@@ -31,6 +31,7 @@ from tawtin.web.workspaces.ways import Denied, Way, Ways
 
 log = logging.getLogger("tawtin.web.workspaces")
 _SEEN_S: Final = 1.0
+_NO_DESCRIPTORS_S: Final = 0.1
 _FORGOTTEN_S: Final = 10.0
 """Nobody asked for so long, and waiting begins anew."""
 _SWITCHED: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tawtin\r\n\r\n"
@@ -51,7 +52,6 @@ class Proxy:
         self._seen: dict[str, float] = {}
         self._waiting: dict[str, tuple[float, float]] = {}
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -63,33 +63,43 @@ class Proxy:
         self._listener = listener
         self.address = f"[{host}]" if ":" in host else host
         self.address += f":{listener.getsockname()[1]}"
-        self._accepting = asyncio.create_task(self._accept(listener))
+        self._listen()
 
     async def close(self) -> None:
         """End everything at once."""
-        if self._accepting is not None:
-            await cancelled(self._accepting)
-        if self._listener is not None:
-            self._listener.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         await cancelled(*self._clients)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError:  # out of descriptors: some will be closed
-                await asyncio.sleep(0.1)
-                continue
+        try:
+            connection, address = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:  # out of descriptors: some will be closed
+            loop.remove_reader(listener)
+            loop.call_later(_NO_DESCRIPTORS_S, self._listen)
+            return
+        try:
+            client = Client(self, connection, str(address[0]))
             if len(self._clients) >= self.settings.connections_max:
-                with contextlib.suppress(OSError):
-                    connection.setblocking(False)  # noqa: FBT003 - its argument has no name
-                    connection.send(refusal(_BUSY, page=True, empty=False))
+                connection.send(refusal(_BUSY, page=True, empty=False))
                 connection.close()
-                continue
-            task = asyncio.create_task(Client(self, connection, str(address[0])).serve())
-            self._clients.add(task)
-            task.add_done_callback(self._clients.discard)
+                return
+        except OSError:  # gone already
+            connection.close()
+            return
+        task = loop.create_task(client.serve())
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+        task.add_done_callback(client.release)
 
     def active(self, key: str) -> None:
         """Bytes came from a client."""
@@ -151,8 +161,11 @@ class Client:
             pass
         except Exception:
             log.exception("a request to a workspace failed")
-        finally:
-            peer.reset()
+
+    def release(self, task: asyncio.Task[None]) -> None:
+        """Let go, also where the task was ended before it began."""
+        del task
+        self._peer.reset()
 
     async def _one(self) -> bool:
         """Answer a request; whether another one may follow. Raises OSError and Gone."""
