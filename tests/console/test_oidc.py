@@ -169,13 +169,20 @@ def test_nobody_gets_in_without_a_grant_or_with_an_address_that_is_not_verified(
     assert "viewer" in text_of(someone.get(NEXT).text)
 
 
-def test_a_session_ends_when_its_tenant_is_closed(factory: Factory, someone: httpx.Client) -> None:
+def test_a_session_ends_when_its_tenant_is_closed(
+    factory: Factory, someone: httpx.Client, provider: Provider
+) -> None:
     assert sign_in(someone, "amina").status_code == 303
     assert someone.get(NEXT).status_code == 200
+    name = f"oidc:amina@{provider.issuer.partition('//')[2]}"
+    known = factory.service.holder(name)
+    assert known is not None
+    assert (known.tenant, known.scope) == ("lab", Scope.SUBMIT)
     lab = factory.do(factory.service.tenant(factory.admin, "lab"))
     factory.do(factory.service.put_tenant(factory.admin, replace(lab, closed=True), create=False))
     try:
         assert someone.get(NEXT).headers["location"].startswith("/console/sign-in")
+        assert factory.service.holder(name) is None, "also where they went on from the console"
     finally:
         factory.do(factory.service.put_tenant(factory.admin, replace(lab, closed=False), create=False))
 

@@ -17,6 +17,8 @@ from tawtin.bootstrap.settings import SettingsError, load_settings
 from tawtin.core.keep import keep
 from tawtin.core.state import State
 from tawtin.model.tenant import Scope, Tenant
+from tawtin.runtime.actor import Actor
+from tawtin.runtime.people import PEOPLE_MAX, People
 from tawtin.web.console.app import _open_desk
 from tawtin.web.console.oidc.fetch import Away
 from tawtin.web.console.oidc.grants import actor_of, marks
@@ -163,6 +165,21 @@ def test_what_a_session_is_worth_follows_the_settings_and_the_tenants() -> None:
         assert actor_of(changed, state, person) is None
     assert actor_of(SETTINGS, _state(Tenant(id="lab", closed=True)), person) is None
     assert actor_of(SETTINGS, _state(), person) is None
+
+
+def test_people_are_known_until_their_session_is_over_and_not_too_many() -> None:
+    people, actor = People(), Actor(key="oidc:s-1@a", tenant="lab", scope=Scope.READ, person=True)
+    people.meet(actor.key, 10, lambda: actor)
+    assert people.find(actor.key, 9) is actor
+    assert people.find(actor.key, 10) is None
+    assert people.find("oidc:s-2@a", 9) is None
+    people.meet(actor.key, 10, lambda: None)
+    assert people.find(actor.key, 9) is None, "looked at anew"
+    for number in range(PEOPLE_MAX):
+        people.meet(str(number), 10, lambda: actor)
+    assert people.find("0", 9) is actor
+    people.meet("one more", 10, lambda: actor)
+    assert people.find("0", 9) is None
 
 
 # --- settings -----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from tawtin.model.events import (
 from tawtin.model.localisation import By
 from tawtin.model.tenant import Account, ApiKey, Scope, Tenant
 from tawtin.model.views import CapacityView, NewKey, NodeView, StoreView
-from tawtin.runtime.actor import Actor, authenticate, holder, new_key
+from tawtin.runtime.actor import Actor, authenticate, new_key
 from tawtin.runtime.errors import Conflict, Invalid, NotFound, ServiceError, Unavailable, VersionMismatch
 from tawtin.runtime.factory import subject_of
 from tawtin.runtime.introductions import Introductions
@@ -67,10 +67,6 @@ class Service(Shelves):
     def authenticate(self, token: str, now_ms: int | None = None) -> Actor | None:
         """Who holds this token; None if nobody does any more."""
         return authenticate(self.state, token, self.clock.now_ms() if now_ms is None else now_ms)
-
-    def holder(self, key: str) -> Actor | None:
-        """Who holds the key with this id; None if nobody does any more."""
-        return holder(self.state, key, self.clock.now_ms())
 
     def ready(self) -> tuple[bool, str]:
         """Whether new work is accepted, and if not, why."""

@@ -25,6 +25,7 @@ from tawtin.model.workspaces import Opened, WorkspaceView
 from tawtin.runtime.actor import holder
 from tawtin.runtime.doors import TICKET_MS
 from tawtin.runtime.errors import Denied, Invalid, NotFound
+from tawtin.runtime.people import People
 from tawtin.runtime.services import Services
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Workspaces(Services):
         self.workspacing = workspacing or WorkspaceSettings()
         self.workspace_url = ""
         """Where browsers find workspaces, with `{label}`; empty where there is no way to them."""
+        self.people = People()
+        """Who is signed in without a key."""
         self._uses: dict[str, _Use] = {}
         self._used_ms: dict[str, int] = {}
         """Workload -> when something came in through its door, milliseconds UTC."""
@@ -80,6 +83,11 @@ class Workspaces(Services):
         """Start the factory, and look for what nobody uses."""
         await super().start()
         self.spawn(self._rest_idle())
+
+    def holder(self, key: str) -> Actor | None:
+        """Who holds the key with this id, or is signed in under this name; None if nobody does any more."""
+        now_ms = self.clock.now_ms()
+        return holder(self.state, key, now_ms) or self.people.find(key, now_ms)
 
     # --- who may ------------------------------------------------------------------------------------------------
 
@@ -269,7 +277,7 @@ class Workspaces(Services):
     def entered(self, workload: str, key: str) -> tuple[Run, bool] | str:
         """The run of a workspace that a key may go into now, and whether it may only look; else why not."""
         found = self.state.workloads.get(workload)
-        actor = holder(self.state, key, self.clock.now_ms())
+        actor = self.holder(key)
         may = self.may(actor, found) if actor is not None and found is not None else ""
         if found is None or found.spec.workspace is None or not may:
             return "closed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -67,6 +68,9 @@ class Visit:
         found = console.sessions.read(self.cookies.get(console.sessions.cookie, ""), console.now_ms())
         if found is not None:
             self._actor = console.actor_of(found)
+            if self._actor is not None and self._actor.person:
+                look = partial(console.actor_of, found)
+                exchange.service.people.meet(self._actor.key, found.until_ms, look)
             self.session = found if self._actor is not None else None
 
     @property
