@@ -55,16 +55,19 @@ def signed_in(reader: Reader, site: Factory, language: str = "en", **how: object
     return who, page
 
 
+def typed(page: Page, text: str) -> None:
+    """Put a text into the editor in place of what is there."""
+    page.locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    # what replaces a selection is styled by Chromium itself, which the policy forbids
+    page.keyboard.press("Delete")
+    page.keyboard.insert_text(text)
+
+
 def submit(page: Page, spec: str, button: str) -> str:
     """Type a spec over the example, see its plan, submit it; return the workload's id."""
     page.goto("/console/new")
-    editor = page.locator(".cm-content")
-    editor.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.press(
-        "Delete"
-    )  # what replaces a selection is styled by Chromium itself, which the policy forbids
-    page.keyboard.insert_text(spec)
+    typed(page, spec)
     expect(page.locator("#plan .tag").first).to_be_visible()
     page.get_by_role("button", name=button, exact=True).click()
     page.wait_for_url("**/console/workloads/wl-*")
@@ -181,9 +184,14 @@ def test_a_page_whose_key_is_revoked_asks_for_another(network: Network, reader: 
 def test_pages_are_read_and_used_without_scripts(network: Network, reader: Reader) -> None:
     _, page = signed_in(reader, network.home, scripts=False)
     page.goto("/console/new")
-    page.locator("#spec").fill(WAITING.format(name="plain"))
+    page.locator("#spec").fill(WAITING.format(name="typed"))
+    page.locator("#f-name").fill("plain")
+    page.locator("#f-class").select_option("internal")
     page.get_by_role("button", name="Show the plan").click()
     expect(page.locator("#plan .token").first).to_have_text("ExceedsCapacity")
+    expect(page.locator("#spec")).to_have_value(
+        WAITING.format(name="plain").replace("class: personal", "class: internal")
+    )
     page.get_by_role("button", name="Submit", exact=True).click()
     page.wait_for_url("**/console/workloads/wl-*")
     expect(page.locator("#why .token")).to_have_text("ExceedsCapacity")
@@ -194,14 +202,31 @@ def test_pages_are_read_and_used_without_scripts(network: Network, reader: Reade
 def test_a_mistake_is_marked_where_it_was_typed(network: Network, reader: Reader) -> None:
     _, page = signed_in(reader, network.home)
     page.goto("/console/new")
-    page.locator(".cm-content").click()
-    page.keyboard.press("Control+A")
-    page.keyboard.press(
-        "Delete"
-    )  # what replaces a selection is styled by Chromium itself, which the policy forbids
-    page.keyboard.insert_text("name: x\nrun: 'true'\nresources:\n  acelerators: H100:1\n")
+    typed(page, "name: x\nrun: 'true'\nresources:\n  acelerators: H100:1\n")
     expect(page.locator("#plan .errors")).to_contain_text("resources.acelerators")
     expect(page.locator(".cm-lintRange-error, .cm-lint-marker-error").first).to_be_visible()
+
+
+def test_the_form_and_the_text_follow_each_other(network: Network, reader: Reader) -> None:
+    _, page = signed_in(reader, network.home, "ar")
+    page.goto("/console/new")
+    text = "name: wheat  # its name\nrun: 'true'\nresources: {cpus: 1}\n"
+    typed(page, text)
+    expect(page.locator("#f-name")).to_have_value("wheat")
+    expect(page.locator("#f-memory")).to_have_value("")
+    page.locator("#f-name").fill("قمح")
+    page.locator("#f-memory").fill("much")
+    want = text.replace("wheat", "قمح").replace("cpus: 1", "cpus: 1, memory: much")
+    expect(page.locator("#spec")).to_have_value(want)
+    expect(page.locator(".cm-content")).to_contain_text("memory: much")
+    expect(page.locator("#error-memory")).to_contain_text("much")
+    expect(page.locator(".cm-lintRange-error, .cm-lint-marker-error").first).to_be_visible()
+    assert violations(page) == []
+    typed(page, "resources:\n  accelerators: {H100: 1}\nrun: 'true'\n")
+    expect(page.locator("#f-accelerators")).to_be_disabled()
+    expect(page.locator("#f-name")).to_have_value("")
+    expect(page.locator("#error-memory")).to_be_hidden()
+    assert violations(page) == []
 
 
 def test_the_theme_and_the_language_are_kept(network: Network, reader: Reader) -> None:

@@ -34,6 +34,7 @@ from tawtin.model.services import Readiness
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import WorkloadType
 from tawtin.web.console.pages.oidc import STATUSES as STATUSES_OF_OIDC
+from tawtin.spec.edit import FIELDS
 from tawtin.web.console.pages.operator_keys import FACTORS
 from tawtin.web.console.pages.workloads import COLUMNS, STATUSES
 from tawtin.web.console.words import LANGUAGES, Words
@@ -57,6 +58,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "usage-rate-of-": ("gpu", "cpu"),
     "usage-ring-": ("gpu", "cpu", "bytes", "runs", "tokens"),
     "workspace-is-": tuple(Readiness),
+    "field-": tuple(each.name for each in FIELDS),
     "metric-": ("cpu", "memory", "gpu"),
     "metric-short-": ("cpu", "memory", "gpu"),
     "problem-": ("403", "404", "503"),

@@ -19,6 +19,7 @@ import {
 } from "@codemirror/view";
 import { checker } from "./check.js";
 import { completeFrom } from "./complete.js";
+import { joinForm } from "./form.js";
 import { colours, look } from "./look.js";
 
 function takeOver(area) {
@@ -82,6 +83,7 @@ function takeOver(area) {
   for (const each of area.labels ?? []) each.addEventListener("click", () => view.focus());
   area.hidden = true;
   area.setAttribute("data-js-shown", "");
+  joinForm(area);
   check.now(view);
 }
 

@@ -42,6 +42,7 @@ PAGES: Final = (
     Page("/new", new.show_new, scope=Scope.READ),
     Page("/new", new.submit, method="POST", scope=Scope.SUBMIT),
     Page("/plan", new.check, method="POST", scope=Scope.READ),
+    Page("/form", new.fill, method="POST", scope=Scope.READ),
     Page("/schema.json", new.schema, scope=Scope.READ),
     Page("/workspaces", workspaces.show_workspaces, scope=Scope.READ),
     Page("/workspaces", workspaces.create, method="POST", scope=Scope.SUBMIT),

@@ -1,4 +1,8 @@
-"""A new workload: the spec as YAML, checked as it is typed, with the plan and the price before it is submitted."""
+"""A new workload: a form and the spec as YAML side by side, checked as one types, with the plan and the price.
+
+The YAML is what is submitted. A field that differs from what it was when its page was made is written into the text, by
+the page's script at once, else when the form is sent; what the text says of it is what the field shows next.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from tawtin.model.base import Record
 from tawtin.runtime.errors import Invalid, Refused, ServiceError
+from tawtin.spec.edit import FIELDS, EditError, read_fields, write_fields
 from tawtin.spec.errors import SpecError
 from tawtin.spec.schema import json_schema
 from tawtin.web.console.verdicts import says_of
@@ -32,6 +38,21 @@ run: |
 """
 
 
+class Entry(Record, frozen=True, kw_only=True):
+    """One field of the form."""
+
+    name: str
+    value: str
+    """What the text says of it."""
+    free: bool
+    """Whether the form can change it: the text can be read, and says it in a form that has a field."""
+    hint: str
+    """Of the JSON Schema, in English."""
+    choices: tuple[str, ...]
+    kind: str
+    error: str
+
+
 async def show_new(visit: Visit) -> Answer:
     """An example to begin with."""
     visit.actor  # noqa: B018 - asks for a sign-in
@@ -41,7 +62,9 @@ async def show_new(visit: Visit) -> Answer:
 async def submit(visit: Visit) -> Answer:
     """Show the plan of a spec, or submit it."""
     fields = await visit.form()
-    spec = fields.get("spec", "").replace("\r\n", "\n")
+    spec, wrong = _filled(fields)
+    if wrong:
+        return _page(visit, spec, None, None, wrong)
     plan, problem = await _plan(visit, spec)
     if fields.get("do") != "submit" or problem is not None:
         return _page(visit, spec, plan, problem)
@@ -68,7 +91,35 @@ async def check(visit: Visit) -> Answer:
     spec = (await visit.exchange.body()).decode("utf-8", "replace")
     plan, problem = await _plan(visit, spec)
     says = says_of(visit.service.state.judge, visit.words)
-    return visit.render("plan.html", plan=plan, problem=problem, marks=_marks(problem), says=says)
+    return visit.render(
+        "plan.html", plan=plan, problem=problem, marks=_marks(problem), said=read_fields(spec), says=says
+    )
+
+
+async def fill(visit: Visit) -> Answer:
+    """The text with the fields of the form in it: JSON with `spec`, and `error` where it could not be done."""
+    spec, wrong = _filled(await visit.form())
+    body = {"spec": spec, "error": wrong}
+    return Answer(msgspec.json.encode(body), headers=list(GUARDS))
+
+
+def _filled(fields: dict[str, str]) -> tuple[str, str]:
+    """The text of a form with those fields in it that were changed, and what is wrong with that."""
+    spec = fields.get("spec", "").replace("\r\n", "\n")
+    changes = {
+        field.name: fields[f"f-{field.name}"]
+        for field in FIELDS
+        if _plain(fields.get(f"f-{field.name}", "")) != _plain(fields.get(f"was-{field.name}", ""))
+        and f"f-{field.name}" in fields
+    }
+    try:
+        return write_fields(spec, changes), ""
+    except EditError as error:
+        return spec, str(error)
+
+
+def _plain(value: str) -> str:
+    return value.replace("\r\n", "\n").strip()
 
 
 async def schema(visit: Visit) -> Answer:
@@ -94,12 +145,53 @@ def _marks(problem: Problem | None) -> list[dict[str, Any]]:
             "line": each.line or 1,
             "column": each.column or 1,
             "message": f"{each.field} {each.message}".strip(),
+            "field": _field_of(each.field),
+            "text": each.message,
         }
         for each in problem.errors
     ]
 
 
-def _page(visit: Visit, spec: str, plan: PlanView | None, problem: Problem | None) -> Answer:
+def _field_of(path: str) -> str:
+    """The field of the form that a mistake at `path` belongs to; empty for none."""
+    parts = tuple(path.split("."))
+    return next((each.name for each in FIELDS if parts[: len(each.path)] == each.path), "")
+
+
+def _entries(visit: Visit, spec: str, problem: Problem | None) -> list[Entry]:
+    said = read_fields(spec)
+    errors = {mark["field"]: mark["text"] for mark in reversed(_marks(problem))}
+    schema = json_schema()
+    gpus = sorted({each.gpu_model for each in visit.service.state.nodes.values() if each.gpus})
+    entries: list[Entry] = []
+    for field in FIELDS:
+        here: dict[str, Any] = schema
+        for name in field.path:
+            here = _inner(here)["properties"][name]
+        value = said[field.name] if said is not None else ""
+        choices = tuple(_inner(here).get("enum", ()))
+        if field.name == "accelerators":
+            choices = tuple(f"{model}:1" for model in gpus)
+        entries.append(
+            Entry(
+                name=field.name,
+                value=value or "",
+                free=said is not None and value is not None,
+                hint=here.get("description", ""),
+                choices=choices,
+                kind="choice" if field.name == "class" else field.kind,
+                error=errors.get(field.name, ""),
+            )
+        )
+    return entries
+
+
+def _inner(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a field that may also be null holds."""
+    return next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
+
+
+def _page(visit: Visit, spec: str, plan: PlanView | None, problem: Problem | None, wrong: str = "") -> Answer:
     return visit.render(
         "new.html",
         current="",
@@ -107,6 +199,9 @@ def _page(visit: Visit, spec: str, plan: PlanView | None, problem: Problem | Non
         plan=plan,
         problem=problem,
         marks=_marks(problem),
+        said=read_fields(spec),
+        entries=_entries(visit, spec, problem),
+        wrong=wrong,
         says=says_of(visit.service.state.judge, visit.words),
-        status=200 if problem is None else 422,
+        status=200 if problem is None and not wrong else 422,
     )
