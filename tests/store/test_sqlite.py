@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tawtin.ports import Batch, JournalError, Query
+from tawtin.ports import Batch, JournalError, Query, Row
 from tawtin.store import sqlite_queries
 from tawtin.store.migrations import Migration, load_migrations
 from tawtin.store.sqlite import SqliteJournal
@@ -271,12 +271,55 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
 # --- speed of lists --------------------------------------------------------------------------------------------------
 
 
+def test_a_page_costs_the_same_however_many_rows_there_are(path: Path) -> None:
+    """In steps of SQLite's machine: also where a tenant has few, or none, of what is sought."""
+    queries = [
+        Query(kind="workload", tenant=tenant, phases=phases, before=before, limit=20)
+        for tenant in ("", "many", "few")
+        for phases in ((), ("failed",), ("queued",), ("queued", "placed"))
+        for before in ("", "w-000900")
+    ]
+
+    def steps(journal: SqliteJournal) -> list[int]:
+        counted: list[int] = []
+        for query in queries:
+            sql, values = sqlite_queries.list_records(query)
+            ticks = [0]
+
+            def tick(ticks: list[int] = ticks) -> int:
+                ticks[0] += 1
+                return 0
+
+            journal._writer.set_progress_handler(tick, 10)
+            journal._writer.execute(sql, values).fetchall()
+            journal._writer.set_progress_handler(None, 0)
+            counted.append(ticks[0])
+        return counted
+
+    def put(journal: SqliteJournal, numbers: range) -> None:
+        rows = [
+            Row(
+                kind="workload", id=f"w-{at:06d}", tenant="few" if at % 500 == 0 else "many",
+                phase="failed" if at % 1000 == 0 else "succeeded", live=False, body=b"{}",
+            )
+            for at in numbers
+        ]  # fmt: skip
+        journal.commit(Batch(rows=tuple(rows)))
+
+    with SqliteJournal(path) as journal:
+        put(journal, range(1_000))
+        few = steps(journal)
+        put(journal, range(1_000, 20_000))
+        many = steps(journal)
+    assert all(after <= before + 60 for before, after in zip(few, many, strict=True)), (few, many)
+
+
 @pytest.mark.parametrize(
     ("query", "index"),
     [
         (Query(kind="workload"), "PRIMARY KEY"),
         (Query(kind="workload", live=True), "records_live"),
-        (Query(kind="workload", tenant="t", phases=("failed",), live=True), "records_tenant"),
+        (Query(kind="workload", tenant="t", phases=("failed",), live=True), "records_tenant_phase"),
         (Query(kind="run", parent="w-1", tenant="t", live=False, phases=("done",)), "records_parent"),
         (Query(kind="workload", phases=("failed", "queued"), before="w-5"), "records_phase"),
     ],

@@ -12,10 +12,17 @@ import httpx
 import pytest
 
 from tawtin.gateway.secret import open_secret
+from tawtin.model.ids import make_id
+from tawtin.model.reasons import Cause
+from tawtin.model.resources import Demand, Shape
 from tawtin.model.tenant import Scope
+from tawtin.model.workload import Phase, Workload, WorkloadSpec
+from tawtin.ports import Batch, Query
+from tawtin.runtime.rows import rows_of
+from tawtin.store.memory import MemoryJournal
 from tawtin.web.console.session import Sessions
 from tawtin.web.console.visit import local
-from tests.web.harness import JOB, Factory
+from tests.web.harness import JOB, Factory, running
 
 HOSTILE = "<script>alert('x')</script>\"onload=\"y"
 SPEC = "name: {name}\nrun: 'true'\nresources: {{cpus: 1}}\nmax_duration: 5m\n"
@@ -367,6 +374,50 @@ def test_an_open_page_is_told_of_changes_and_gets_the_main_part_alone(
     part = browser.http.get(f"/console/workloads/{work}", headers={"x-tawtin-part": "main"}).text
     assert part.lstrip().startswith("<main")
     assert "The program ended by itself" in text_of(part)
+
+
+def test_a_page_of_the_list_reads_what_it_shows_and_no_more(tmp_path: Path) -> None:
+    class Counting(MemoryJournal):
+        asked = 0
+        rows = 0
+
+        def get(self, kind: str, id: str) -> bytes | None:
+            self.asked += 1
+            self.rows += 1
+            return super().get(kind, id)
+
+        def list(self, query: Query) -> list[bytes]:
+            found = super().list(query)
+            self.asked += 1
+            self.rows += len(found)
+            return found
+
+    journal = Counting()
+    rows = []
+    for number in range(3_000):
+        name = make_id("wl", 1_000 + number, number)
+        spec = WorkloadSpec(name=f"job-{number}", run="true", demand=Demand(options=(Shape(),)))
+        rows.append(
+            Workload(
+                id=name, tenant="casa", spec=spec, digest="", submitted_ms=1, queued_ms=1,
+                phase=Phase.CANCELLED, finished_ms=2, cause=Cause.CANCELLED,
+            )
+        )  # fmt: skip
+    journal.commit(Batch(rows=rows_of({("workload", each.id): each for each in rows})))
+    with running(tmp_path, journal=journal) as factory:
+        browser = Browser(factory, factory.key("casa"))
+        for path in (
+            "",
+            "?status=cancelled",
+            "?tenant=casa",
+            "?status=running",
+            "?status=cancelled&tenant=casa",
+        ):
+            journal.asked = journal.rows = 0
+            page = browser.page(f"/console/workloads{path}")
+            assert page.count(' id="wl-') == (0 if "running" in path else 100)
+            assert journal.rows <= 210, path
+        browser.http.close()
 
 
 def test_languages_follow_the_browser_until_one_is_chosen(factory: Factory, browsers: list[Browser]) -> None:

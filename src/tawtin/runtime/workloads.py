@@ -30,6 +30,7 @@ from tawtin.model.workload import OnPartition, Phase, Run, RunState, Workload, W
 from tawtin.ports import Query, TransportError
 from tawtin.runtime.datasets import no_such_datasets
 from tawtin.runtime.errors import Conflict, NotFound, Refused, Unavailable, VersionMismatch
+from tawtin.runtime.listing import list_with_runs
 from tawtin.runtime.live import Live
 from tawtin.runtime.rows import decode, fetch
 from tawtin.spec.parse import digest as digest_of
@@ -283,10 +284,9 @@ class Workloads(Live):
         query = Query(
             kind="workload", tenant=about, phases=phases, parent=array, before=before, limit=limit + 1
         )
-        found: list[Workload] = [
-            decode("workload", body) for body in await self.in_thread(self.journal.list, query)
-        ]
-        items = tuple([await self._view(self.state.workloads.get(each.id, each)) for each in found[:limit]])
+        found = await self.in_thread(list_with_runs, self.journal, query)
+        now = self.state.workloads
+        items = tuple([await self._view(now.get(each.id, each), run) for each, run in found[:limit]])
         return Page(items=items, next=items[-1].workload.id if len(found) > limit else "")
 
     async def explain(self, actor: Actor, workload_id: str) -> Explanation:

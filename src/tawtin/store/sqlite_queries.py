@@ -61,9 +61,9 @@ DELETE FROM records INDEXED BY records_phase WHERE kind = 'idempotency' AND phas
 def list_records(query: Query) -> tuple[str, list[str | int]]:
     """Return the statement and its parameters for one page of `query`: bodies, ids descending.
 
-    The index is named, as SQLite guesses wrong without statistics: the parent's, else the tenant's, else the phase's
-    (one page of each phase, merged), else that of live records, else the key. Literal terms such as `tenant != ''` are
-    what admits a partial index.
+    The index is named, as SQLite guesses wrong without statistics: the parent's, else the phase's or that of tenant and
+    phase (one page of each phase, merged), else the tenant's, else that of live records, else the key. Literal terms
+    such as `tenant != ''` are what admits a partial index.
     """
     where, values, index = ["kind = ?"], list[str | int]([query.kind]), ""
     if query.parent:
@@ -79,7 +79,7 @@ def list_records(query: Query) -> tuple[str, list[str | int]]:
         values.append(query.before)
     if query.live is not None:
         where.append(f"live = {int(query.live)}")
-    if query.phases and not index:
+    if query.phases and not query.parent:
         return _merged(where, values, query)
     if query.phases:
         where.append(f"phase IN ({', '.join('?' * len(query.phases))})")
@@ -92,7 +92,10 @@ def list_records(query: Query) -> tuple[str, list[str | int]]:
 def _merged(where: list[str], values: list[str | int], query: Query) -> tuple[str, list[str | int]]:
     """One page of each phase from its own range of the index, and of those the newest."""
     phases = sorted(set(query.phases))
-    page = _page("id, body", "records_phase", [*where, "phase = ? AND phase != ''"])
+    index = "records_tenant_phase" if query.tenant else "records_phase"
+    if len(phases) == 1:
+        return _page("body", index, [*where, "phase = ? AND phase != ''"]), [*values, phases[0], query.limit]
+    page = _page("id, body", index, [*where, "phase = ? AND phase != ''"])
     one = f"SELECT * FROM ({page})"  # noqa: S608 - of constants alone
     each = [value for phase in phases for value in (*values, phase, query.limit)]
     parts = " UNION ALL ".join([one] * len(phases))
