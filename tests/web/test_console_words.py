@@ -33,8 +33,8 @@ from tawtin.model.roaming import PeerState
 from tawtin.model.services import Readiness
 from tawtin.model.tenant import Scope
 from tawtin.model.workload import WorkloadType
-from tawtin.web.console.pages.oidc import STATUSES as STATUSES_OF_OIDC
 from tawtin.spec.edit import FIELDS
+from tawtin.web.console.pages.oidc import STATUSES as STATUSES_OF_OIDC
 from tawtin.web.console.pages.operator_keys import FACTORS
 from tawtin.web.console.pages.workloads import COLUMNS, STATUSES
 from tawtin.web.console.words import LANGUAGES, Words
