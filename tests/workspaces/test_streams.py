@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import websockets
 
+from tawtin.web.workspaces.peer import is_pong
 from tawtin.web.workspaces.settings import ProxySettings
 from tests.workspaces.front import COOKIE, Front, front, read
 from tests.workspaces.rooms import WAIT_S, Room, read_all, room
@@ -101,9 +102,19 @@ def test_the_first_bytes_of_a_client_are_activity(door: Room) -> None:
     with front(door.address) as one:
         one.get("/", cookie="wrong")
         assert one.book.seen_keys == []
-        one.get("/")
-        one.get("/")
+        one.get("/")  # as a page that was left open does by itself
+        assert one.book.seen_keys == []
+        one.get("/", "Sec-Fetch-Mode: navigate")
+        one.get("/", "Sec-Fetch-Mode: navigate")
         assert one.book.seen_keys == ["lab"]
+
+
+def test_a_pong_is_no_activity_and_a_word_is() -> None:
+    assert is_pong(b"\x8a\x80mask")
+    assert is_pong(b"\x8a\x84mask1234")
+    assert not is_pong(b"\x81\x84mask1234")
+    assert not is_pong(b"\x8a\x80mask\x81\x81maskx")
+    assert not is_pong(b"\x8a")
 
 
 @pytest.mark.parametrize("how", ["reset", "end"])

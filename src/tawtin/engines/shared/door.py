@@ -443,9 +443,9 @@ async def main(command: list[str], listener: socket.socket, token: str) -> int:
     door = Door(token)
     try:
         door.loop.add_signal_handler(signal.SIGCHLD, door.reap)
+        for number in PASSED_ON:  # before it starts: what comes meanwhile is heard once the loop goes on
+            door.loop.add_signal_handler(number, lambda number=number: process.send_signal(number))
         process, done = door.start(command)
-        for number in PASSED_ON:
-            door.loop.add_signal_handler(number, process.send_signal, number)
         listening = door.loop.create_task(door.listen(listener))
         code = await done
         listening.cancel()

@@ -17,6 +17,11 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (soc
 """A client whose machine is gone is noticed after two minutes."""
 
 
+_PONG: Final = 0x8A
+_PONG_BYTES: Final = 6
+"""Head and mask of one, without what it carries."""
+
+
 class Gone(Exception):
     """One side is not there any more, or the other one's answer broke off."""
 
@@ -86,12 +91,17 @@ class Peer:
         self._socket.close()
 
 
+def is_pong(data: bytes) -> bool:
+    """Whether this is one frame with which a browser answers a WebSocket's ping (RFC 6455), also where nobody looks."""
+    return len(data) >= _PONG_BYTES and data[0] == _PONG and len(data) == _PONG_BYTES + (data[1] & 0x7F)
+
+
 async def splice(client: Peer, door: Peer, settings: ProxySettings, active: Callable[[], None]) -> None:
     """Bytes both ways until both have ended. Raises OSError or Gone if it broke; `active` hears of a client's bytes."""
 
     async def pump(source: Peer, sink: Peer) -> None:
         while data := await source.receive(None):
-            if source is client:
+            if source is client and not is_pong(data):
                 active()
             await sink.send(data, settings.body_seconds_max)
         sink.end()

@@ -215,7 +215,8 @@ class Client:
         way = await self._way(request)
         check_rights(request, read_only=way.read_only)
         with self._proxy.counted(way.key):
-            self._proxy.active(way.key)
+            if request.is_use:
+                self._proxy.active(way.key)
             if request.service:
                 await self._tunnel(request, way)
                 return False

@@ -61,6 +61,15 @@ class Request:
         """The word of the door that it asks for; empty for the application."""
         return SERVICES.get(self.path, "")
 
+    @property
+    def is_use(self) -> bool:
+        """Whether somebody is at work, and not only a page that was left open and asks by itself every so often."""
+        return (
+            self.method not in (b"GET", b"HEAD")
+            or bool(self.service)
+            or self.one(b"sec-fetch-mode") == b"navigate"
+        )
+
     def one(self, name: bytes) -> bytes:
         """The value of a header, its values with commas between them; empty if it is not there."""
         return b", ".join(value for key, value in self.headers if key == name)
