@@ -297,7 +297,7 @@ class Workspaces(Services):
                 log.exception("workspaces could not be looked at; they are looked at again")
 
     def look_for_idle(self) -> None:
-        """Let rest what nobody used for its idle time."""
+        """Let rest what nobody used for its idle time, and what nobody may use any more."""
         now, now_ms = self.clock.monotonic_ms(), self.factory.now_ms()
         uses: dict[str, _Use] = {}
         for service in self.state.services:
@@ -309,11 +309,20 @@ class Workspaces(Services):
                 self._meter(use, run, now)
                 idle_ms = each.spec.workspace.idle_ms
                 rests = idle_ms and now - use.at >= idle_ms and now_ms >= each.awake_until_ms
-                if rests and run.stop is None:
-                    log.info("workspace `%s` of `%s` rests: nobody used it", each.spec.name, each.tenant)
+                if run.stop is None and (rests or not self._usable(each, now_ms)):
+                    why = "nobody used it" if rests else "no key counts any more that may use it"
+                    log.info("workspace `%s` of `%s` rests: %s", each.spec.name, each.tenant, why)
                     self._rest(each)
         self._uses = uses
         self._used_ms = {name: at for name, at in self._used_ms.items() if name in self.state.workloads}
+
+    def _usable(self, workload: Workload, now_ms: int) -> bool:
+        """Whether a key counts that may use a workspace: its owner's, an admin's who made it, or one of its tenant."""
+        owner = self.state.keys.get(workload.submitted_by)
+        if owner is None or holder(self.state, owner.id, now_ms) is not None:
+            return True
+        held = (holder(self.state, key, now_ms) for key in sorted(self.state.keys))
+        return any(actor is not None and self.may(actor, workload) == "use" for actor in held)
 
     def _meter(self, use: _Use, run: Run, now: int) -> None:
         """Count what its processors did since the last report of that."""
