@@ -74,6 +74,12 @@ port = {port}                   # 0 lets the system choose
 # unready_ms_max = 180000     # one that is not for so long is started again
 # scale_ms = 1000             # how often the load of services that follow theirs is looked at
 
+# [workspaces]
+# port = 8480                 # where browsers find workspaces on this machine; 0 for any free port
+# domain = "localhost"        # each has a name of its own below it, all of which have to lead here
+# url = "https://{{label}}.ws.example"  # what browsers are sent to behind a proxy that speaks TLS
+# session_hours = 12          # a browser that was let in stays so at most
+
 # [policy]
 # preemption = true           # whether work of higher priority may interrupt work of lower priority
 # roam_after_ms = 30000       # peers are asked for work that is not expected to start here within this time

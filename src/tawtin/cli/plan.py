@@ -31,7 +31,7 @@ def read_file(path: str, *, envs: dict[str, str], secrets: dict[str, str]) -> Pa
     try:
         return parse_any(body, path, envs=envs, secrets=secrets)
     except SpecError as error:
-        raise _fault(error) from None
+        raise fault(error) from None
 
 
 def inline(
@@ -61,10 +61,11 @@ def inline(
             )
         )
     except SpecError as error:
-        raise _fault(error) from None
+        raise fault(error) from None
 
 
-def _fault(error: SpecError) -> exits.Fault:
+def fault(error: SpecError) -> exits.Fault:
+    """Return what is wrong with a spec, for people."""
     return exits.Fault(
         str(error), exits.USAGE, hint="nothing was submitted; docs/reference/spec.md has every field"
     )

@@ -13,6 +13,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cancel": ("workloads", "end a workload"),
     "retry": ("workloads", "submit a finished workload again"),
     "serve": ("serve", "keep a service running: start, look, scale, update, end"),
+    "workspace": ("workspace", "have a workspace: make, open, wake, let rest, share, delete"),
     "explain": ("explain", "say why a workload waits, or what a spec would do"),
     "capacity": ("capacity", "show nodes, and what is free; take a node out and back"),
     "engine": ("engines", "attach a cluster, look at its set-up, put it through its cases, take it away"),
