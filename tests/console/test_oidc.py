@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,8 @@ from playwright.sync_api import Browser, expect
 
 from tawtin.model.tenant import Scope, Tenant
 from tawtin.runtime.system import SystemClock
+from tawtin.web.console.oidc.fetch import Away
+from tawtin.web.console.oidc.provider import Provider as IdentityProvider
 from tawtin.web.console.oidc.settings import OidcGrant, OidcSettings
 from tests.console.browser import WAIT_MS, Watched, picture, violations
 from tests.console.identity import SECRET, Provider, at_provider, begun, missing, sign_in
@@ -280,6 +284,24 @@ def test_a_provider_that_is_away_is_said_so_and_keys_still_count(
         assert (got.status_code, got.headers.get_list("set-cookie")) == (503, [])
         assert says in text_of(got.text)
         assert browser.post("/console/sign-in", data={"key": one.key("lab")}).status_code == 303
+
+
+def test_many_who_wait_for_a_provider_that_fails_do_not_ask_it_one_after_the_other(
+    settings: OidcSettings,
+) -> None:
+    stage = Stage()  # which has nothing at any path
+
+    async def ask() -> list[str | BaseException]:
+        asked = IdentityProvider(replace(settings, issuer=stage.origin), "")
+        return await asyncio.gather(*(asked.address({}) for _ in range(20)), return_exceptions=True)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # as this one has the loop of the browser's driver
+            found = thread.submit(lambda: asyncio.run(ask())).result(60)
+        assert all(isinstance(each, Away) for each in found)
+        assert len(stage.asked) == 1
+    finally:
+        stage.cut()
 
 
 def test_a_provider_that_says_what_cannot_be_used_is_not_followed(

@@ -88,7 +88,10 @@ class Visit:
     @property
     def goes_on(self) -> bool:
         """Whether who asked is somebody still."""
-        return self.session is not None and self.console.actor_of(self.session) is not None
+        session = self.session
+        if session is None or self.console.now_ms() >= session.until_ms:
+            return False
+        return self.console.actor_of(session) is not None
 
     @property
     def signed_in(self) -> bool:

@@ -57,6 +57,7 @@ class Provider:
         self._known: Discovery | None = None
         self._keys: KeySet | None = None
         self._until_s = 0.0
+        self._failures = 0
 
     async def address(self, asked: dict[str, str]) -> str:
         """Where a browser is sent to sign in. Raises Away."""
@@ -120,15 +121,25 @@ class Provider:
         return said.id_token
 
     async def _look(self, *, anew: bool = False) -> tuple[Discovery, KeySet]:
-        """Its discovery document and keys, fetched if they are too old. Raises Away."""
+        """Its discovery document and keys, fetched if they are too old. Raises Away.
+
+        Whoever waits for the fetch of somebody else has what comes of it, a failure as well.
+        """
         clock = asyncio.get_running_loop().time
-        seen = self._keys
+        seen, failures = self._keys, self._failures
         async with self._lock:
+            if self._failures != failures:
+                msg = "it did not answer whoever asked just before"
+                raise Away(msg)
             fetched_meanwhile = anew and self._keys is not seen
             old = clock() >= self._until_s
             if self._known is None or self._keys is None or old or (anew and not fetched_meanwhile):
-                self._known = await self._discover()
-                self._keys = keys_of(await self._get(self._known.jwks_uri))
+                try:
+                    self._known = await self._discover()
+                    self._keys = keys_of(await self._get(self._known.jwks_uri))
+                except Away:
+                    self._failures += 1
+                    raise
                 self._until_s = clock() + self.settings.keys_seconds
             return self._known, self._keys
 
