@@ -92,3 +92,11 @@ def test_a_spec_is_a_workspaces_and_goes_without_flags(factory: Home, tmp_path: 
     ):
         told = factory.tawtin("workspace", "create", *shlex.split(words))
         assert (told.code, want in told.err) == (exits.USAGE, True), told.err
+
+
+def test_a_program_that_ends_by_itself_is_said_with_its_log(factory: Home) -> None:
+    told = factory.tawtin("workspace", "create", "broken", "--run", "echo no such app; exit 3", *SMALL)
+    assert told.code == exits.FAILED, told.err
+    assert "with exit code 3" in told.err
+    assert "tawtin logs wl-" in told.err
+    said(factory.tawtin("workspace", "delete", "broken", "--yes"))

@@ -229,12 +229,13 @@ def _ready(client: Client, arguments: argparse.Namespace, view: WorkspaceView) -
 
 
 def _ended(client: Client, view: WorkspaceView) -> None:
-    """Raise Fault if its last run ended by itself: the next one would too."""
-    if view.state != "waiting":
-        return
-    runs = client.runs(view.workload)
-    last = runs[0] if runs else None
-    if last is None or last.outcome is None or last.outcome not in {"finished", "failed"}:
+    """Raise Fault if the last run that is over ended by itself: the next one would too."""
+    last = max(
+        (each for each in client.runs(view.workload) if each.ended_ms),
+        key=lambda each: each.epoch,
+        default=None,
+    )
+    if last is None or last.cause not in {"Completed", "SetupFailed"}:
         return
     code = "" if last.exit_code is None else f" with exit code {last.exit_code}"
     why = f" ({output.clean(last.message)})" if last.message else ""
