@@ -393,7 +393,7 @@ def test_a_page_of_the_list_reads_what_it_shows_and_no_more(tmp_path: Path) -> N
             return found
 
     journal = Counting()
-    rows = []
+    rows: list[Workload] = []
     for number in range(3_000):
         name = make_id("wl", 1_000 + number, number)
         spec = WorkloadSpec(name=f"job-{number}", run="true", demand=Demand(options=(Shape(),)))
