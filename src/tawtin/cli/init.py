@@ -75,10 +75,11 @@ port = {port}                   # 0 lets the system choose
 # scale_ms = 1000             # how often the load of services that follow theirs is looked at
 
 # [workspaces]
-# port = 8480                 # where browsers find workspaces on this machine; 0 for any free port
-# domain = "localhost"        # each has a name of its own below it, all of which have to lead here
-# url = "https://{{label}}.ws.example"  # what browsers are sent to behind a proxy that speaks TLS
+# url = "https://{{label}}.ws.example"  # where browsers find them behind a proxy in front that speaks TLS
 # session_hours = 12          # a browser that was let in stays so at most
+# [workspaces.proxy]
+# port = 8490                 # where they are on this machine; any free port if it is taken
+# domain = "localhost"        # each has a name of its own below it, all of which have to lead here
 
 # [policy]
 # preemption = true           # whether work of higher priority may interrupt work of lower priority
