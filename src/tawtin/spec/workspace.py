@@ -19,7 +19,7 @@ APPS: Final = {
     "jupyterlab": """\
 exec jupyter lab --no-browser --ServerApp.sock="$TAWTIN_SOCKET" --ServerApp.sock_mode=0600 \\
     --ServerApp.root_dir="$HOME" --ServerApp.allow_remote_access=True --IdentityProvider.token= \\
-    --KernelManager.transport=ipc --LabApp.news_url=None \\
+    --KernelManager.transport=ipc \\
     --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \\
     --ServerApp.terminado_settings='shell_command=["/bin/bash"]'
 """,
