@@ -12,9 +12,9 @@ from tests.console import browser as driven
 from tests.console.browser import Watched
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser, started once."""
+    """The browser, for one file: its driver has an event loop in this thread, with which others cannot have theirs."""
     if lacks := driven.missing():
         pytest.skip(f"needs {lacks}")
     with driven.chromium() as started:
@@ -34,7 +34,7 @@ def reader(browser: Browser) -> Iterator[Callable[..., Watched]]:
     assert [problem for each in made for problem in each.close()] == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Five factories in five countries, introduced, with cables that can be cut: the demonstration's."""
     five = Network(tmp_path_factory.mktemp("five"))

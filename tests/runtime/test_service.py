@@ -63,13 +63,13 @@ async def test_lists_show_the_callers_own_and_everything_to_an_admin():
 @in_loop
 async def test_the_log_shows_a_tenant_only_what_is_about_it():
     async with running() as shell:
-        bank, school = await shell.tenant("bank"), await shell.tenant("school")
+        bank, faculty = await shell.tenant("bank"), await shell.tenant("faculty")
         await shell.submit(bank)
-        foreign = await shell.submit(school)
+        foreign = await shell.submit(faculty)
         await shell.placed(foreign)
         entries = await shell.service.events(bank, 0, 1_000)
         assert any(isinstance(entry.event, WorkloadsSubmitted) for entry in entries)
-        assert not any(foreign in repr(entry.event) or "school" in repr(entry.event) for entry in entries)
+        assert not any(foreign in repr(entry.event) or "faculty" in repr(entry.event) for entry in entries)
         everything = await shell.service.events(shell.admin, 0, 1_000)
         assert any(isinstance(entry.event, NodePut) for entry in everything)
         assert [entry.seq for entry in everything] == list(range(len(everything)))
